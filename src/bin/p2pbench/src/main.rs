@@ -1,0 +1,3 @@
+//! p2pbench: measure, show and explain NVMe <-> peer memory transfers.
+
+fn main() {}

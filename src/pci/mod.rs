@@ -1,0 +1,1 @@
+//! PCI addresses and configuration space, decoded. Pure: no file is read here.

@@ -1,0 +1,1 @@
+//! Facts -> tree; a route with its reasons.
