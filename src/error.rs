@@ -103,18 +103,25 @@ impl Error {
     }
 
     /// A failed system call on `thing`, sorted by its errno: no privilege and no such thing are kinds of their own.
-    pub(crate) fn syscall(call: &'static str, thing: impl fmt::Display, source: io::Error) -> Self {
-        let reason = format!("{call}: {source}");
+    pub(crate) fn syscall(call: &'static str, thing: impl fmt::Display, source: io::Error, cure: &str) -> Self {
+        let cause = format!("{call}: {}", Errno(&source));
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
-                Self::NotAllowed(Refusal::new(thing, reason, "run as root, or have root grant access to it"))
+                Self::NotAllowed(Refusal::new(thing, cause, "run as root, or have root grant access to it"))
             }
-            io::ErrorKind::NotFound => Self::NotFound(Refusal::new(thing, reason, "check the name")),
-            _ => Self::Io {
-                refusal: Refusal::new(thing, format!("{call} failed"), "see the cause"),
-                source: SyscallError { call, source },
-            },
+            io::ErrorKind::NotFound => Self::NotFound(Refusal::new(thing, cause, "check the name")),
+            _ => Self::Io { refusal: Refusal::new(thing, cause, cure), source: SyscallError { call, source } },
         }
+    }
+}
+
+/// An errno in words, without the number that `io::Error` adds.
+struct Errno<'a>(&'a io::Error);
+
+impl fmt::Display for Errno<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }
 
@@ -130,9 +137,10 @@ mod tests {
 
     #[test]
     fn a_failed_call_is_sorted_by_its_errno() {
-        let error = |errno| Error::syscall("open", "/dev/x", io::Error::from_raw_os_error(errno));
+        let error = |errno| Error::syscall("open", "/dev/x", io::Error::from_raw_os_error(errno), "replace the drive");
         assert!(matches!(error(libc::EACCES), Error::NotAllowed(_)));
         assert!(matches!(error(libc::ENOENT), Error::NotFound(_)));
         assert!(matches!(error(libc::EIO), Error::Io { .. }));
+        assert_eq!(error(libc::EIO).to_string(), "/dev/x: open: Input/output error; replace the drive");
     }
 }

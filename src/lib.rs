@@ -1,8 +1,13 @@
-//! p2pdma: NVMe <-> GPU (or any PCIe peer memory) without touching host memory, on Linux 6.12's own p2pdma.
+//! p2pdma
 
+mod control;
 mod error;
 pub mod machine;
+pub mod memory;
 pub mod pci;
+pub mod storage;
 pub mod topology;
+pub mod transfer;
+pub mod verdict;
 
 pub use error::{Error, Refusal, Result, SyscallError};

@@ -1,14 +1,97 @@
-//! This machine: facts read when asked for, from the running kernel.
+//! This machine: facts read when asked for, files and peer memory opened, I/O by the running kernel.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+};
 
-use super::facts::{Facts, resolve};
+use super::{
+    Backing, MachineKind, Seam,
+    facts::{Facts, resolve},
+    file::{self, Access, FileKind, OpenFile},
+    ring::{KernelRing, Ring},
+    statx,
+};
+use crate::{Error, Refusal, Result, pci::Address};
 
-/// The facts of the running kernel.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct HostFacts;
+/// The running kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Host;
 
-impl Facts for HostFacts {
+impl Seam for Host {
+    fn kind(&self) -> MachineKind {
+        MachineKind::Host
+    }
+
+    fn facts(&self) -> &dyn Facts {
+        self
+    }
+
+    fn open(&self, path: &Path, access: Access) -> Result<OpenFile> {
+        let fd = open_direct(path, access)?;
+        let failed = |call| move |source| Error::syscall(call, path.display(), source, "see what the kernel log says");
+        let metadata = fs::File::from(fd.try_clone().map_err(failed("dup"))?).metadata().map_err(failed("fstat"))?;
+        let kind = kind_of(path, &metadata)?;
+        let size = file::end_of(&fd).map_err(failed("lseek"))?;
+        let dio = statx::dio_alignment(fd.as_fd()).map_err(failed("statx"))?;
+        Ok(OpenFile { fd, kind, size, dio })
+    }
+
+    /// `allocate` takes the run of memory out of the pool when it is mapped, not when it is opened (p2pdma.c,
+    /// `p2pmem_alloc_mmap`), so there is nothing to do here but to open it.
+    fn backing(&self, provider: Address, _length: usize) -> Result<Backing> {
+        let path = format!("/sys/bus/pci/devices/{provider}/p2pmem/allocate");
+        let fd = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|source| Error::syscall("open", &path, source, "see what the kernel log says"))?;
+        Ok(Backing { fd: fd.into(), lease: None })
+    }
+
+    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
+        Ok(Box::new(KernelRing::new(depth)?))
+    }
+}
+
+fn open_direct(path: &Path, access: Access) -> Result<OwnedFd> {
+    fs::File::options()
+        .read(true)
+        .write(access == Access::ReadWrite)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .map(OwnedFd::from)
+        .map_err(|source| match source.raw_os_error() {
+            Some(libc::EINVAL) => Error::NoDirectIo(Refusal::new(
+                path.display(),
+                "its filesystem does not open files with O_DIRECT",
+                "use a file on ext4 or xfs, or an NVMe block device",
+            )),
+            Some(libc::EISDIR) => not_a_file(path),
+            _ => Error::syscall("open", path.display(), source, "see what the kernel log says"),
+        })
+}
+
+fn kind_of(path: &Path, metadata: &fs::Metadata) -> Result<FileKind> {
+    let kind = metadata.file_type();
+    if kind.is_block_device() {
+        Ok(FileKind::Block(metadata.rdev().into()))
+    } else if kind.is_file() {
+        Ok(FileKind::Regular(metadata.dev().into()))
+    } else {
+        Err(not_a_file(path))
+    }
+}
+
+fn not_a_file(path: &Path) -> Error {
+    Error::Invalid(Refusal::new(path.display(), "neither a regular file nor a block device", "name one of those"))
+}
+
+impl Facts for Host {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         fs::read(path)
     }

@@ -1,30 +1,119 @@
-//! The only seam: where facts are read and who executes I/O.
+//! The only seam: WHERE facts are read and WHO executes I/O.
+//!
+//! ```text
+//!   topology, storage, memory          transfer
+//!        | facts, open, backing           | ring
+//!   +----v--------------------------------v----+
+//!   |                 Machine                  |
+//!   |   Host: sysfs, statx     Mock: generated |
+//!   |   io_uring on devices    io_uring on     |
+//!   |                          memfds          |
+//!   +------------------------------------------+
+//! ```
+//!
+//! Everything above it is the same code on both.
 
 mod facts;
+mod file;
 mod host;
+pub mod mock;
+mod p2pmem;
+mod ring;
 mod snapshot;
+mod statx;
 
-use std::sync::Arc;
+use std::{fmt, os::fd::OwnedFd, path::Path, sync::Arc};
+
+use crate::{Result, pci::Address};
 
 pub use facts::Facts;
+pub use file::{Access, DeviceNumber, DioAlignment, FileKind};
+pub(crate) use file::{OpenFile, memfd};
+pub use mock::Mock;
+pub use p2pmem::P2pmem;
+pub use ring::Direction;
+pub(crate) use ring::{Completion, Full, Ring, Submission};
 pub use snapshot::Snapshot;
 
-/// A machine: this one, or a mock.
+/// A machine: this one, or a mock. Cheap to clone; clones are the same machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    facts: Arc<dyn Facts>,
+    seam: Arc<dyn Seam>,
 }
+
+/// Which machine it is. What runs on anything but the host is no measurement of hardware, and says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MachineKind {
+    /// The running kernel and its devices.
+    Host,
+    /// Files and memory that stand in for devices.
+    Mock,
+}
+
+impl fmt::Display for MachineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Mock => "mock",
+        })
+    }
+}
+
+/// What a kind of machine must answer.
+pub(crate) trait Seam: fmt::Debug + Send + Sync {
+    fn kind(&self) -> MachineKind;
+    fn facts(&self) -> &dyn Facts;
+    fn open(&self, path: &Path, access: Access) -> Result<OpenFile>;
+    fn backing(&self, provider: Address, length: usize) -> Result<Backing>;
+    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>>;
+}
+
+/// The file to map, shared and from offset 0, for an allocation of a provider's memory.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    pub(crate) fd: OwnedFd,
+    /// What gives the memory back when the mapping is gone. The kernel does it at `munmap`; the mock needs telling.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Kept while an allocation lives, dropped when it is over.
+pub(crate) type Lease = Box<dyn fmt::Debug + Send + Sync>;
 
 impl Machine {
     /// This machine.
     #[must_use]
     pub fn host() -> Self {
-        Self { facts: Arc::new(host::HostFacts) }
+        Self { seam: Arc::new(host::Host) }
+    }
+
+    /// A machine without hardware.
+    #[must_use]
+    pub fn mock(mock: Mock) -> Self {
+        Self { seam: Arc::new(mock) }
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> MachineKind {
+        self.seam.kind()
     }
 
     /// What the machine says of itself.
     #[must_use]
     pub fn facts(&self) -> &dyn Facts {
-        &*self.facts
+        self.seam.facts()
+    }
+
+    pub(crate) fn open(&self, path: &Path, access: Access) -> Result<OpenFile> {
+        self.seam.open(path, access)
+    }
+
+    pub(crate) fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
+        self.seam.backing(provider, length)
+    }
+
+    pub(crate) fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
+        self.seam.ring(depth)
     }
 }

@@ -1,3 +1,57 @@
 //! p2pbench: measure, show and explain NVMe <-> peer memory transfers.
+//!
+//! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
-fn main() {}
+mod cli;
+mod failure;
+mod machine;
+mod output;
+mod overview;
+mod run;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match execute(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Whoever has closed stderr does not want to know.
+            let _ = writeln!(std::io::stderr(), "p2pbench: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Help and version as clap prints them; wrong usage in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Whoever has closed stdout does not want to know.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let reason: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage")).collect();
+    let reason = reason.join(" ");
+    let reason = reason.trim_start_matches("error: ").trim().trim_end_matches("For more information, try '--help'.");
+    let _ = writeln!(std::io::stderr(), "p2pbench: {}; see p2pbench --help", reason.trim());
+    ExitCode::from(2)
+}
+
+fn execute(cli: &Cli) -> Result<(), Failure> {
+    let machine = cli.machine.make()?;
+    let mut output = Output::new(machine.kind());
+    match &cli.command {
+        None => overview::overview(&machine, &mut output, cli.json),
+        Some(Command::Run(options)) => run::command(&machine, options, &mut output, cli.json),
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use p2pdma::pci::Address;
+
+use crate::machine::MachineName;
+
+/// Measure, show and explain NVMe <-> peer memory transfers on Linux 6.12's p2pdma.
+///
+/// Without a command: what this machine can do, then a short measurement of direct against bounce. On a machine without
+/// peer memory the same runs on the mock machine, and every line says so.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+#[command(after_help = "Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; \
+                        4 an operation failed.")]
+pub(crate) struct Cli {
+    /// What to do; without it, an overview.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// The machine to look at and to run on: host, mock, mock:root-ports, mock:root-ports-intel.
+    #[arg(long, global = true, value_name = "MACHINE", default_value = "host")]
+    pub(crate) machine: MachineName,
+
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure transfers between an SSD or file and peer memory.
+    Run(RunOptions),
+}
+
+/// What `run` measures.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOptions {
+    /// The file or NVMe block device.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: PathBuf,
+
+    /// The provider of the peer memory, by PCI address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) peer: Address,
+
+    /// Which ways to measure, interleaved in one run: direct, or through host memory.
+    #[arg(long, value_delimiter = ',', value_name = "PATH,..", default_value = "direct")]
+    pub(crate) path: Vec<Path>,
+
+    /// What to do with the source.
+    #[arg(long, default_value = "read")]
+    pub(crate) rw: Rw,
+
+    /// Bytes of one operation (4k, 1M: powers of two).
+    #[arg(long, default_value = "1M", value_parser = size, value_name = "BYTES")]
+    pub(crate) block: u64,
+
+    /// Operations in flight.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) depth: u32,
+
+    /// Bytes to move on each path, instead of a time.
+    #[arg(long, value_parser = size, value_name = "BYTES", conflicts_with = "seconds")]
+    pub(crate) size: Option<u64>,
+
+    /// How long to measure each path.
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+
+    /// Bytes of the source to work on, from its start; all of it without this.
+    #[arg(long, value_parser = size, value_name = "BYTES")]
+    pub(crate) span: Option<u64>,
+
+    /// After the measurement, compare every block of the span with what the host reads (for writes: with what was
+    /// written).
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Allow writes: they destroy what the source holds.
+    #[arg(long)]
+    pub(crate) destructive: bool,
+}
+
+/// The way that bytes take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Path {
+    /// Between storage and peer memory, without touching host memory.
+    Direct,
+    /// Through host memory, copied by the CPU.
+    Bounce,
+}
+
+impl Path {
+    /// As the JSON has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Bounce => "bounce",
+        }
+    }
+}
+
+/// Direction and order, in fio's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rw {
+    /// Sequential reads.
+    Read,
+    /// Sequential writes.
+    Write,
+    /// Reads at random blocks.
+    Randread,
+    /// Writes at random blocks.
+    Randwrite,
+}
+
+impl Rw {
+    /// As the JSON has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Randread => "randread",
+            Self::Randwrite => "randwrite",
+        }
+    }
+
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Randwrite)
+    }
+
+    pub(crate) fn random(self) -> bool {
+        matches!(self, Self::Randread | Self::Randwrite)
+    }
+}
+
+/// `4k` is 4096: block sizes are powers of two, in this field as in fio.
+fn size(text: &str) -> Result<u64, String> {
+    match parse_size::Config::new().with_binary().parse_size(text) {
+        Ok(0) => Err("must be more than 0".into()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        Ok(_) => Err("must be more than 0 and at most 86400".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two_and_never_nothing() {
+        assert_eq!(size("4k"), Ok(4096));
+        assert_eq!(size("1MiB"), Ok(1 << 20));
+        assert_eq!(size("512"), Ok(512));
+        assert!(size("0").is_err() && size("-1").is_err() && size("lots").is_err() && size("99999999T").is_err());
+    }
+
+    #[test]
+    fn a_measurement_takes_some_time_and_ends() {
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        assert!(["0", "-1", "NaN", "inf", "1e9", ""].iter().all(|text| seconds(text).is_err()));
+    }
+}

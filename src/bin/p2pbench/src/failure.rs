@@ -1,0 +1,102 @@
+//! What ends the program early, and with which exit code.
+
+use std::{fmt, io, process::ExitCode};
+
+use p2pdma::{Error, Refusal, topology::Route};
+
+/// The reason for an exit code other than 0. Displays as one line.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library's answer.
+    Library(Error),
+    /// Data arrived wrong, or a check failed: 1.
+    Failed(Refusal),
+    /// Options that contradict the machine: 2.
+    Usage(Refusal),
+    /// Printing failed: 4, or 0 when the reader just stopped listening.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// A pair without a route, or with one that cannot be told.
+    pub(crate) fn of_route(route: &Route) -> Self {
+        let thing = format!("{} -> {}", route.client, route.provider);
+        let refusal = Refusal::new(thing, route.cause(), route.remedies().join("; or "));
+        Self::Library(match route.is_supported() {
+            None => Error::NotAllowed(refusal),
+            _ => Error::NoRoute(refusal),
+        })
+    }
+
+    /// A machine with peer memory but no SSD that could use it.
+    pub(crate) fn nothing_to_pair() -> Self {
+        Self::Failed(Refusal::new("this machine", "it has peer memory but no NVMe SSD", "see `p2pbench topo`"))
+    }
+
+    /// The contract with scripts: see the top of `main.rs`.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Library(error) => library_code(error),
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(_) => 4,
+        })
+    }
+}
+
+fn library_code(error: &Error) -> u8 {
+    match error {
+        Error::NoRoute(_) | Error::NoDirectIo(_) | Error::ForeignProvider(_) => 1,
+        Error::Invalid(_) | Error::NotFound(_) => 2,
+        Error::NotAllowed(_) => 3,
+        _ => 4,
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Library(error) => {
+                write!(f, "{error}")?;
+                // The errno, where the line does not name it already.
+                match std::error::Error::source(error).and_then(std::error::Error::source) {
+                    Some(errno) => write!(f, " ({errno})"),
+                    None => Ok(()),
+                }
+            }
+            Self::Failed(refusal) | Self::Usage(refusal) => write!(f, "{refusal}"),
+            Self::Output(error) => write!(f, "cannot print: {error}"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_no_has_its_code() {
+        let refusal = || Refusal::new("a", "b", "c");
+        assert_eq!(library_code(&Error::NoRoute(refusal())), 1);
+        assert_eq!(library_code(&Error::NoDirectIo(refusal())), 1);
+        assert_eq!(library_code(&Error::ForeignProvider(refusal())), 1);
+        assert_eq!(library_code(&Error::Invalid(refusal())), 2);
+        assert_eq!(library_code(&Error::NotFound(refusal())), 2);
+        assert_eq!(library_code(&Error::NotAllowed(refusal())), 3);
+        assert_eq!(library_code(&Error::PoolExhausted(refusal())), 4);
+        assert_eq!(library_code(&Error::Deadline(refusal())), 4);
+    }
+}

@@ -1,0 +1,129 @@
+//! What is measured: blocks of a file, their order, how many at a time.
+
+use std::time::Duration;
+
+use p2pdma::{Refusal, storage::File};
+
+use crate::{
+    cli::{RunOptions, Rw},
+    failure::Failure,
+};
+
+/// Random blocks come in the same order on every path and in every run.
+const SEED: u64 = 0x7032_7062_656e_6368;
+
+/// A workload, checked against the file it works on.
+#[derive(Debug)]
+pub(super) struct Job {
+    rw: Rw,
+    /// Bytes of one operation.
+    block: u32,
+    depth: u32,
+    /// Whole blocks in the span.
+    blocks: u64,
+}
+
+/// When a turn ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Budget {
+    /// After so many operations.
+    Operations(u64),
+    /// After so long: nothing is started later, what flies is waited for.
+    Time(Duration),
+}
+
+impl Budget {
+    /// The share of `total` operations that falls to one of several rounds; the shares add up to the total.
+    pub(super) fn share_of_operations(total: u64, round: u32, rounds: u32) -> Self {
+        let until = |round: u32| total * u64::from(round) / u64::from(rounds);
+        Self::Operations(until(round + 1) - until(round))
+    }
+}
+
+impl Job {
+    /// Checks the options against the file.
+    pub(super) fn new(file: &File, options: &RunOptions) -> Result<Self, Failure> {
+        let usage = |cause: String, cure: &str| Failure::Usage(Refusal::new(file, cause, cure));
+        let block = u32::try_from(options.block).ok().filter(|&block| block <= 64 << 20);
+        let block = block.ok_or_else(|| usage(format!("--block {} is too large", options.block), "use up to 64M"))?;
+        if options.size.is_some_and(|size| size % u64::from(block) != 0) {
+            return Err(usage(format!("--size is no multiple of --block {block}"), "use a multiple"));
+        }
+        let span = options.span.map_or(file.size(), |span| span.min(file.size()));
+        let blocks = span / u64::from(block);
+        if blocks == 0 {
+            return Err(usage(format!("{span} bytes hold no block of {block}"), "use a smaller --block"));
+        }
+        Ok(Self { rw: options.rw, block, depth: options.depth, blocks })
+    }
+
+    pub(super) fn rw(&self) -> Rw {
+        self.rw
+    }
+
+    pub(super) fn block(&self) -> u64 {
+        self.block.into()
+    }
+
+    pub(super) fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Bytes of memory that its operations need at once.
+    pub(super) fn memory(&self) -> usize {
+        self.block as usize * self.depth as usize
+    }
+
+    /// File offsets of its operations, endless.
+    pub(super) fn offsets(&self) -> Offsets {
+        Offsets { random: self.rw.random().then(|| fastrand::Rng::with_seed(SEED)), next: 0 }
+    }
+}
+
+/// Which block comes next.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    random: Option<fastrand::Rng>,
+    next: u64,
+}
+
+impl Offsets {
+    pub(super) fn next(&mut self, job: &Job) -> u64 {
+        let index = match &mut self.random {
+            Some(random) => random.u64(..job.blocks),
+            None => {
+                let index = self.next;
+                self.next = (index + 1) % job.blocks;
+                index
+            }
+        };
+        index * job.block()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_the_whole() {
+        let share = |round| match Budget::share_of_operations(65, round, 6) {
+            Budget::Operations(operations) => operations,
+            Budget::Time(_) => 0,
+        };
+        assert_eq!((0..6).map(share).sum::<u64>(), 65);
+    }
+
+    #[test]
+    fn sequential_offsets_wrap_and_random_ones_stay_inside() {
+        let job = |rw| Job { rw, block: 10, depth: 1, blocks: 3 };
+        let mut offsets = job(Rw::Read).offsets();
+        assert_eq!([0; 5].map(|_| offsets.next(&job(Rw::Read))), [0, 10, 20, 0, 10]);
+        let mut offsets = job(Rw::Randread).offsets();
+        assert!((0..100).all(|_| [0, 10, 20].contains(&offsets.next(&job(Rw::Randread)))));
+    }
+}

@@ -1,0 +1,157 @@
+//! One path: a queue, its memory, and the loop that keeps it full.
+
+use std::time::Instant;
+
+use p2pdma::{
+    machine::Machine,
+    memory::{Copier, HostMemory, HostSlice, PeerMemory, PeerSlice},
+    storage::File,
+    transfer::{Evidence, OperationId, Options, Pair, Queue, Receipt},
+};
+
+use super::{
+    job::{Budget, Job, Offsets},
+    tally::Tally,
+};
+use crate::{cli::Path, failure::Failure};
+
+/// A path that operations take, and what was counted on it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    path: Path,
+    queue: Queue,
+    pair: Pair,
+    offsets: Offsets,
+    /// Where each operation's bytes end up or come from; as many as the queue is deep.
+    buffers: Vec<Buffer>,
+    free: Vec<usize>,
+    /// By the operation's place: its buffer, and when it was taken.
+    flying: Vec<(usize, Instant)>,
+    copier: Copier,
+    pub(super) tally: Tally,
+    /// What the direct bytes rest on; `None` while there are none.
+    pub(super) evidence: Option<Evidence>,
+}
+
+/// Peer memory, and on the way through the host a stage in front of it.
+#[derive(Debug)]
+struct Buffer {
+    peer: PeerSlice,
+    stage: Option<HostSlice>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        machine: &Machine,
+        job: &Job,
+        file: &File,
+        memory: &PeerMemory,
+        path: Path,
+    ) -> Result<Self, Failure> {
+        let mut queue = Queue::new(machine, Options { depth: job.depth(), ..Options::default() })?;
+        let pair = match path {
+            Path::Direct => queue.bind(file, memory)?,
+            Path::Bounce => queue.bind_host(file)?,
+        };
+        let buffers = buffers(job, memory, path)?;
+        Ok(Self {
+            path,
+            queue,
+            pair,
+            offsets: job.offsets(),
+            free: (0..buffers.len()).collect(),
+            flying: vec![(0, Instant::now()); buffers.len()],
+            buffers,
+            copier: Copier::new()?,
+            tally: Tally::new().map_err(std::io::Error::other)?,
+            evidence: None,
+        })
+    }
+
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
+    /// One turn.
+    pub(super) fn run(&mut self, job: &Job, budget: Budget) -> Result<(), Failure> {
+        let turn = Tally::start();
+        let mut started = 0;
+        loop {
+            while let Some(buffer) = self.free.pop() {
+                let more = match budget {
+                    Budget::Operations(operations) => started < operations,
+                    Budget::Time(time) => turn.elapsed() < time,
+                };
+                if !more {
+                    self.free.push(buffer);
+                    break;
+                }
+                self.start(job, buffer)?;
+                started += 1;
+            }
+            if self.queue.in_flight() == 0 {
+                break;
+            }
+            let receipt = self.queue.wait()?;
+            self.finish(job, receipt)?;
+        }
+        self.tally.end(&turn);
+        Ok(())
+    }
+
+    fn start(&mut self, job: &Job, index: usize) -> Result<(), Failure> {
+        let offset = self.offsets.next(job);
+        let taken = Instant::now();
+        let id = submit(&mut self.queue, &self.pair, &self.copier, &self.buffers[index], job, offset)?;
+        self.flying[id.place()] = (index, taken);
+        Ok(())
+    }
+
+    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<(), Failure> {
+        let (index, taken) = self.flying[receipt.operation().place()];
+        receipt.complete()?;
+        if let (Some(stage), false) = (&self.buffers[index].stage, job.rw().writes()) {
+            self.copier.to_peer(stage, &self.buffers[index].peer)?;
+        }
+        self.tally.latency(taken.elapsed());
+        self.tally.operations += 1;
+        self.tally.bytes_direct += receipt.bytes_direct();
+        self.tally.bytes_bounced += receipt.bytes_host();
+        self.evidence = (receipt.bytes_direct() > 0).then(|| receipt.evidence()).or(self.evidence);
+        self.free.push(index);
+        Ok(())
+    }
+}
+
+fn buffers(job: &Job, memory: &PeerMemory, path: Path) -> Result<Vec<Buffer>, Failure> {
+    let stages = match path {
+        Path::Direct => None,
+        Path::Bounce => Some(HostMemory::allocate(job.memory())?),
+    };
+    let length = job.memory() / job.depth() as usize;
+    let buffer = |index: usize| {
+        let range = index * length..(index + 1) * length;
+        let stage = stages.as_ref().map(|stages| stages.slice(range.clone())).transpose()?;
+        Ok(Buffer { peer: memory.slice(range)?, stage })
+    };
+    (0..job.depth() as usize).map(buffer).collect()
+}
+
+fn submit(
+    queue: &mut Queue,
+    pair: &Pair,
+    copier: &Copier,
+    buffer: &Buffer,
+    job: &Job,
+    offset: u64,
+) -> Result<OperationId, Failure> {
+    Ok(match (job.rw().writes(), &buffer.stage) {
+        (false, None) => queue.read(pair, offset, buffer.peer.clone())?,
+        (false, Some(stage)) => queue.read(pair, offset, stage.clone())?,
+        (true, None) => queue.write(pair, offset, buffer.peer.clone())?,
+        (true, Some(stage)) => {
+            copier.to_host(&buffer.peer, stage)?;
+            queue.write(pair, offset, stage.clone())?
+        }
+    })
+}

@@ -1,0 +1,166 @@
+//! Results: rows for scripts, a table for people.
+
+use comfy_table::{CellAlignment, Table, presets};
+use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
+use serde::Serialize;
+
+use super::{job::Job, lane::Lane};
+
+/// One run. The keys are a contract with scripts: others may be added, none renamed.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema: &'static str,
+    machine: MachineFacts,
+    rows: Vec<Row>,
+}
+
+/// Where it was measured.
+#[derive(Debug, Serialize)]
+struct MachineFacts {
+    kind: String,
+    kernel: Option<String>,
+    /// `p2pdma_user`'s version, `loaded` where it tells none; `null` where it is not loaded.
+    module: Option<String>,
+}
+
+/// One path.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    path: &'static str,
+    rw: &'static str,
+    source: String,
+    peer: String,
+    block_bytes: u64,
+    depth: u32,
+    jobs: u32,
+    bytes: u64,
+    seconds: f64,
+    bytes_per_second: f64,
+    iops: f64,
+    latency_us: Latency,
+    cpu_seconds: Option<f64>,
+    bytes_direct: u64,
+    bytes_bounced: u64,
+    evidence: Option<String>,
+    /// Bytes compared with the host's reading after the measurement; `null` without `--verify`.
+    bytes_verified: Option<u64>,
+}
+
+/// From submission to receipt, in microseconds; with a bounce, to the end of the copy.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Report {
+    pub(super) fn new(machine: &Machine, rows: Vec<Row>) -> Self {
+        Self { schema: "p2pbench.run/1", machine: MachineFacts::of(machine), rows }
+    }
+
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        table(&self.rows)
+    }
+}
+
+impl MachineFacts {
+    fn of(machine: &Machine) -> Self {
+        let facts = machine.facts();
+        let module = facts.list("/sys/module/p2pdma_user").ok();
+        let version = || facts.text("/sys/module/p2pdma_user/version").unwrap_or_else(|| "loaded".into());
+        Self {
+            kind: machine.kind().to_string(),
+            kernel: facts.text("/proc/sys/kernel/osrelease"),
+            module: module.map(|_| version()),
+        }
+    }
+}
+
+impl Row {
+    #[expect(clippy::cast_precision_loss, reason = "rates of bytes and operations far below 2^52")]
+    pub(super) fn new(job: &Job, file: &File, memory: &PeerMemory, lane: Lane, verified: Option<u64>) -> Self {
+        let (path, tally) = (lane.path(), lane.tally);
+        let seconds = tally.elapsed.as_secs_f64();
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let microseconds = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
+        Self {
+            path: path.name(),
+            rw: job.rw().name(),
+            source: file.to_string(),
+            peer: memory.provider().to_string(),
+            block_bytes: job.block(),
+            depth: job.depth(),
+            jobs: 1,
+            bytes: tally.bytes(),
+            seconds,
+            bytes_per_second: rate(tally.bytes()),
+            iops: rate(tally.operations),
+            latency_us: Latency {
+                p50: microseconds(0.5),
+                p90: microseconds(0.9),
+                p99: microseconds(0.99),
+                p999: microseconds(0.999),
+                max: tally.latency.max() as f64 / 1000.0,
+            },
+            cpu_seconds: tally.cpu.map(|cpu| cpu.as_secs_f64()),
+            bytes_direct: tally.bytes_direct,
+            bytes_bounced: tally.bytes_bounced,
+            evidence: lane.evidence.map(|evidence| evidence.to_string()),
+            bytes_verified: verified,
+        }
+    }
+
+    fn cells(&self) -> [String; 13] {
+        let gigabytes = self.gigabytes();
+        let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
+        [
+            self.path.into(),
+            self.rw.into(),
+            self.source.clone(),
+            self.peer.clone(),
+            self.block_bytes.to_string(),
+            self.depth.to_string(),
+            format!("{:.3}", self.bytes_per_second / 1e9),
+            format!("{:.0}", self.iops),
+            format!("{:.1}", self.latency_us.p50),
+            format!("{:.1}", self.latency_us.p99),
+            cpu,
+            self.bytes_direct.to_string(),
+            self.bytes_bounced.to_string(),
+        ]
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+    fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / 1e9
+    }
+}
+
+/// Rows as people read them. Decimal units: 1 GB is 10^9 bytes.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let header = [
+        "path",
+        "rw",
+        "source",
+        "peer",
+        "block",
+        "depth",
+        "GB/s",
+        "IOPS",
+        "p50 us",
+        "p99 us",
+        "CPU s/GB",
+        "bytes direct",
+        "bytes bounced",
+    ];
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows.iter().map(Row::cells));
+    for column in table.column_iter_mut().skip(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}

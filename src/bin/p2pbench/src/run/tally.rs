@@ -1,0 +1,75 @@
+//! What was counted on one path.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
+
+/// Counters of one path over all its turns.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) operations: u64,
+    pub(super) bytes_direct: u64,
+    pub(super) bytes_bounced: u64,
+    /// Time in turns.
+    pub(super) elapsed: Duration,
+    /// CPU time of this process, user and system, in turns. `None` when the kernel does not say.
+    pub(super) cpu: Option<Duration>,
+    /// From submission to the receipt, in nanoseconds.
+    pub(super) latency: Histogram<u64>,
+}
+
+/// A turn's start.
+#[derive(Debug)]
+pub(super) struct Turn {
+    started: Instant,
+    cpu: Option<Duration>,
+}
+
+impl Tally {
+    pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
+        Ok(Self {
+            operations: 0,
+            bytes_direct: 0,
+            bytes_bounced: 0,
+            elapsed: Duration::ZERO,
+            cpu: Some(Duration::ZERO),
+            // 1 ns to a minute with three significant digits: constant memory, longer ones count as a minute.
+            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+        })
+    }
+
+    pub(super) fn start() -> Turn {
+        Turn { started: Instant::now(), cpu: cpu() }
+    }
+
+    pub(super) fn end(&mut self, turn: &Turn) {
+        self.elapsed += turn.started.elapsed();
+        let spent = cpu().zip(turn.cpu).map(|(now, then)| now.saturating_sub(then));
+        self.cpu = self.cpu.zip(spent).map(|(sum, spent)| sum + spent);
+    }
+
+    pub(super) fn latency(&mut self, latency: Duration) {
+        self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes_direct + self.bytes_bounced
+    }
+}
+
+impl Turn {
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// User and system time of all threads of this process.
+fn cpu() -> Option<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Some(Duration::from_micros(u64::try_from(microseconds).ok()?))
+}

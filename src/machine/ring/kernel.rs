@@ -1,0 +1,102 @@
+//! io_uring on the running kernel.
+//!
+//! # Safety
+//!
+//! Submission entries name memory by address. The one unsafe function here passes its caller's promise on; nothing
+//! here makes a reference of an address.
+#![expect(unsafe_code, reason = "io_uring names memory by address")]
+
+use std::{
+    fmt, io,
+    os::fd::{AsRawFd, BorrowedFd},
+    time::Duration,
+};
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::{Completion, Direction, Full, Ring, Submission};
+use crate::{Error, Refusal, Result, SyscallError};
+
+/// Places in the file table: far more than files one queue works on, and below any sane limit on open files.
+const FILES: u32 = 256;
+
+/// A ring of the running kernel.
+pub(crate) struct KernelRing {
+    uring: IoUring,
+}
+
+impl fmt::Debug for KernelRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelRing").field("fd", &self.uring.as_raw_fd()).finish()
+    }
+}
+
+impl KernelRing {
+    /// A ring for `depth` operations in flight.
+    pub(crate) fn new(depth: u32) -> Result<Self> {
+        // Completions are handled when the thread enters the kernel anyway: no interrupt of its user-space work.
+        // Not SINGLE_ISSUER, DEFER_TASKRUN: they tie the ring to one thread, and a queue may move to another.
+        let uring = IoUring::builder().setup_coop_taskrun().setup_submit_all().build(depth).map_err(forbidden)?;
+        uring.submitter().register_files_sparse(FILES).map_err(|source| {
+            Error::syscall("io_uring_register", "file table", source, "raise the limit on open files (ulimit -n)")
+        })?;
+        Ok(Self { uring })
+    }
+}
+
+/// io_uring_setup(2) says the same errno for several causes, each with its own cure.
+fn forbidden(source: io::Error) -> Error {
+    let (cause, cure) = match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => (
+            "this process may not use it (sysctl kernel.io_uring_disabled, a seccomp filter or a security module)",
+            "set kernel.io_uring_disabled=0, or allow io_uring_setup, _enter and _register in the container's profile",
+        ),
+        Some(libc::ENOSYS) => {
+            ("the kernel has none, or a seccomp filter hides it", "use a kernel with CONFIG_IO_URING")
+        }
+        Some(libc::ENOMEM) => ("no memory for the ring", "ask for a smaller depth or raise the limit on locked memory"),
+        Some(libc::EINVAL) => ("the kernel does not know a flag or the depth is out of range", "use Linux 6.12"),
+        _ => ("the kernel gave no ring", "see the errno"),
+    };
+    let refusal = Refusal::new("io_uring", cause, cure);
+    Error::Io { refusal, source: SyscallError { call: "io_uring_setup", source } }
+}
+
+impl Ring for KernelRing {
+    fn files(&self) -> u32 {
+        FILES
+    }
+
+    fn register(&mut self, slot: u32, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.uring.submitter().register_files_update(slot, &[file.as_raw_fd()]).map(drop)
+    }
+
+    unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full> {
+        let entry = entry(submission);
+        // SAFETY: the caller promises that the memory named by the entry outlives the operation; the file is a
+        // registered one, which the ring itself keeps.
+        unsafe { self.uring.submission().push(&entry) }.map_err(|_| Full)
+    }
+
+    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+        let timeout = types::Timespec::from(timeout);
+        let arguments = types::SubmitArgs::new().timespec(&timeout);
+        self.uring.submitter().submit_with_args(want, &arguments).map(drop)
+    }
+
+    fn reap(&mut self) -> Option<Completion> {
+        let entry = self.uring.completion().next()?;
+        Some(Completion { tag: entry.user_data(), result: entry.result() })
+    }
+}
+
+/// Plain READ and WRITE: 6.12 refuses fixed buffers in peer memory (`io_pin_pages` pins for the long term).
+fn entry(submission: &Submission) -> squeue::Entry {
+    let Submission { direction, file, offset, address, length, tag } = *submission;
+    let file = types::Fixed(file);
+    match direction {
+        Direction::Read => opcode::Read::new(file, address, length).offset(offset).build(),
+        Direction::Write => opcode::Write::new(file, address, length).offset(offset).build(),
+    }
+    .user_data(tag)
+}

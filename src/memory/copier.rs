@@ -1,0 +1,151 @@
+//! CPU access to peer memory, by system call.
+//!
+//! # Safety
+//!
+//! An address of peer memory goes to pread(2) and pwrite(2) only, which copy in the kernel and answer EFAULT where the
+//! mapping has been taken away; a load in user space would be a SIGBUS. The [`View`] that the address comes from is
+//! borrowed for the length of the call, so the range stays mapped, and the kernel tolerates a device that writes to it
+//! meanwhile.
+#![expect(unsafe_code, reason = "peer memory is named by address, to the kernel alone")]
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::FileExt,
+    },
+};
+
+use super::{HostSlice, PeerSlice, View};
+use crate::{Error, Refusal, Result, SyscallError, machine::memfd};
+
+/// Bytes that a copier moves at a time between a caller's buffer and peer memory.
+const SCRATCH: usize = 1 << 20;
+
+/// Copies between host and peer memory, on the CPU: slow (a BAR is uncached), but it never faults and never tears a
+/// reference. It ends with [`Error::Io`] when the provider has gone.
+#[derive(Debug)]
+pub struct Copier {
+    /// A memfd of [`SCRATCH`] bytes.
+    scratch: fs::File,
+}
+
+/// A system call that copies between a file and an address.
+type Call = fn(RawFd, *mut u8, usize, libc::off_t) -> isize;
+
+impl Copier {
+    /// A copier with a scratch memfd of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when there is no memory for it.
+    pub fn new() -> Result<Self> {
+        Ok(Self { scratch: memfd(c"p2pdma scratch", SCRATCH as u64)?.into() })
+    }
+
+    /// Copies `from` to the start of `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
+    pub fn write(&mut self, from: &[u8], to: &PeerSlice) -> Result<()> {
+        let to = to.0.part(..from.len())?;
+        for (index, chunk) in from.chunks(SCRATCH).enumerate() {
+            self.scratch.write_all_at(chunk, 0).map_err(no_scratch)?;
+            let part = to.part(index * SCRATCH..index * SCRATCH + chunk.len())?;
+            transfer("pread", load, &self.scratch, 0, &part)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the start of `from` to all of `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `from` is shorter; [`Error::Io`] when the provider has gone.
+    pub fn read(&mut self, from: &PeerSlice, to: &mut [u8]) -> Result<()> {
+        let from = from.0.part(..to.len())?;
+        for (index, chunk) in to.chunks_mut(SCRATCH).enumerate() {
+            let part = from.part(index * SCRATCH..index * SCRATCH + chunk.len())?;
+            transfer("pwrite", store, &self.scratch, 0, &part)?;
+            self.scratch.read_exact_at(chunk, 0).map_err(no_scratch)?;
+        }
+        Ok(())
+    }
+
+    /// Copies all of `from` to the start of `to`, in one go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
+    pub fn to_peer(&self, from: &HostSlice, to: &PeerSlice) -> Result<()> {
+        let to = to.0.part(..from.len())?;
+        transfer("pread", load, &from.file, from.view.offset, &to)
+    }
+
+    /// Copies all of `from` to the start of `to`, in one go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
+    pub fn to_host(&self, from: &PeerSlice, to: &HostSlice) -> Result<()> {
+        let to = to.slice(..from.len())?;
+        transfer("pwrite", store, &to.file, to.view.offset, &from.0)
+    }
+
+    /// Fills `to` with zeroes. It takes a copier that was never used: its scratch memfd is one hole.
+    pub(super) fn zero(self, to: &PeerSlice) -> Result<()> {
+        for start in (0..to.len()).step_by(SCRATCH) {
+            let part = to.0.part(start..to.len().min(start + SCRATCH))?;
+            transfer("pread", load, &self.scratch, 0, &part)?;
+        }
+        Ok(())
+    }
+}
+
+/// From the file to the address: pread(2).
+fn load(fd: RawFd, address: *mut u8, length: usize, offset: libc::off_t) -> isize {
+    // SAFETY: the kernel writes `length` bytes at an address that `transfer` took from a view, which is mapped and
+    // which nobody references; where the mapping was taken away it answers EFAULT.
+    unsafe { libc::pread(fd, address.cast(), length, offset) }
+}
+
+/// From the address to the file: pwrite(2).
+fn store(fd: RawFd, address: *mut u8, length: usize, offset: libc::off_t) -> isize {
+    // SAFETY: the kernel reads `length` bytes at an address that `transfer` took from a view, which is mapped; where
+    // the mapping was taken away it answers EFAULT.
+    unsafe { libc::pwrite(fd, address.cast_const().cast(), length, offset) }
+}
+
+/// Repeats `call` until all of `view` is copied. Each round moves at least a byte or ends the loop.
+fn transfer(name: &'static str, call: Call, file: &fs::File, offset: usize, view: &View) -> Result<()> {
+    let mut done = 0;
+    while done < view.len() {
+        let rest = view.part(done..)?;
+        let position = libc::off_t::try_from(offset + done).map_err(|_| gone(name, view, libc::EFBIG))?;
+        match call(file.as_raw_fd(), rest.address(), rest.len(), position) {
+            0 => return Err(gone(name, view, libc::ENODATA)),
+            count if count > 0 => done += rest.len().min(count.unsigned_abs()),
+            _ => match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                errno => return Err(gone(name, view, errno.unwrap_or(libc::EIO))),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn gone(call: &'static str, view: &View, errno: i32) -> Error {
+    let source = io::Error::from_raw_os_error(errno);
+    let thing = view.provider().map_or_else(|| "host memory".to_owned(), |provider| provider.to_string());
+    let refusal = if errno == libc::EFAULT {
+        Refusal::new(thing, "its memory has gone: the provider was unbound", "bind it again and allocate anew")
+    } else {
+        Refusal::new(thing, format!("{call} on its memory failed"), "see what the kernel log says")
+    };
+    Error::Io { refusal, source: SyscallError { call, source } }
+}
+
+fn no_scratch(source: io::Error) -> Error {
+    Error::syscall("pread/pwrite", "scratch memfd", source, "free some memory")
+}

@@ -1,0 +1,111 @@
+//! Host memory for staging: a mapped memfd.
+
+use std::{fs, io, ops::RangeBounds, os::unix::fs::FileExt, sync::Arc};
+
+use super::mapping::{Mapping, View};
+use crate::{Error, Result, machine::memfd};
+
+/// Host memory that storage can move data to and from, zeroed, page-aligned.
+///
+/// It is a memfd, so that a [`Copier`](super::Copier) moves between it and peer memory in one copy, and so that reading
+/// it needs no reference to memory that a device may be writing.
+#[derive(Debug, Clone)]
+pub struct HostMemory {
+    all: HostSlice,
+}
+
+/// A range of host memory, and a share in owning it.
+#[derive(Debug, Clone)]
+pub struct HostSlice {
+    pub(super) view: View,
+    /// The memfd that the view is a mapping of, from offset 0.
+    pub(super) file: Arc<fs::File>,
+}
+
+impl HostMemory {
+    /// Allocates `length` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](crate::Error::Io) when there is no such memory, or `length` is 0.
+    pub fn allocate(length: usize) -> Result<Self> {
+        let file = fs::File::from(memfd(c"p2pdma host memory", length as u64)?);
+        let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less, but more than nothing");
+        let mapping = Mapping::new(&file, length, None).map_err(failed)?;
+        Ok(Self { all: HostSlice { view: Arc::new(mapping).view(), file: Arc::new(file) } })
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Never: an allocation has at least one byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn all(&self) -> HostSlice {
+        self.all.clone()
+    }
+
+    /// A part of it, in bytes from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when the range is not within it.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<HostSlice> {
+        self.all.slice(range)
+    }
+}
+
+impl HostSlice {
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A part of it, in bytes from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when the range is not within it.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        Ok(Self { view: self.view.part(range)?, file: Arc::clone(&self.file) })
+    }
+
+    /// Copies the first bytes out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when `into` is longer than the slice.
+    pub fn read(&self, into: &mut [u8]) -> Result<()> {
+        let view = self.view.part(..into.len())?;
+        self.file.read_exact_at(into, view.offset as u64).map_err(|source| failed("pread", source))
+    }
+
+    /// Copies into the first bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when `from` is longer than the slice.
+    pub fn write(&self, from: &[u8]) -> Result<()> {
+        let view = self.view.part(..from.len())?;
+        self.file.write_all_at(from, view.offset as u64).map_err(|source| failed("pwrite", source))
+    }
+}
+
+fn failed(call: &'static str, source: io::Error) -> Error {
+    Error::syscall(call, "host memory", source, "free some memory")
+}

@@ -1,0 +1,114 @@
+//! One mapping, and ranges of it that own it.
+//!
+//! There is no unsafe code here: [`MmapRaw`] gives an address and never a reference, and a [`View`] keeps within bounds
+//! that were checked when it was made. Whoever hands the address to the kernel (the copier, a queue) holds the view,
+//! and the view keeps the mapping.
+
+use std::{
+    fmt, io,
+    ops::{Bound, RangeBounds},
+    os::fd::{AsFd, AsRawFd},
+    sync::Arc,
+};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::{Error, Refusal, Result, machine::Lease, pci::Address};
+
+/// Memory mapped shared from offset 0 of a file, and left out of fork and core dumps.
+pub(super) struct Mapping {
+    raw: MmapRaw,
+    /// Whose memory it is; `None` for the host's.
+    provider: Option<Address>,
+    /// Given back after `munmap`: fields drop in order.
+    _lease: Option<Lease>,
+}
+
+impl Mapping {
+    /// Maps `length` bytes of `file`.
+    pub(super) fn new(file: impl AsFd, length: usize, provider: Option<Address>) -> io::Result<Self> {
+        let raw = MmapOptions::new().len(length).map_raw(file.as_fd().as_raw_fd())?;
+        // A child would share peer memory and keep it from its pool; a core dump would read a BAR byte by byte.
+        raw.advise(Advice::DontFork)?;
+        raw.advise(Advice::DontDump)?;
+        Ok(Self { raw, provider, _lease: None })
+    }
+
+    pub(super) fn with_lease(self, lease: Option<Lease>) -> Self {
+        Self { _lease: lease, ..self }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// All of it.
+    pub(super) fn view(self: &Arc<Self>) -> View {
+        View { mapping: Arc::clone(self), offset: 0, length: self.len() }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("length", &self.len()).field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// A range of a mapping, and a share in owning it.
+///
+/// # Invariants
+///
+/// `offset + length` is at most the mapping's length.
+#[derive(Clone)]
+pub(crate) struct View {
+    mapping: Arc<Mapping>,
+    pub(super) offset: usize,
+    length: usize,
+}
+
+impl View {
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn provider(&self) -> Option<Address> {
+        self.mapping.provider
+    }
+
+    /// Where it starts in this process's address space; for system calls only.
+    pub(crate) fn address(&self) -> *mut u8 {
+        self.mapping.raw.as_mut_ptr().wrapping_add(self.offset)
+    }
+
+    /// A part of it; `range` counts from its own start.
+    pub(super) fn part(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        let (start, end) = bounds(&range, self.length);
+        if start > end || end > self.length {
+            let thing = format!("range {start}..{end}");
+            let cause = format!("outside of memory of {} bytes", self.length);
+            return Err(Error::Invalid(Refusal::new(thing, cause, "ask for a range within it")));
+        }
+        // INVARIANT: end is at most this view's length, which keeps it within the mapping.
+        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + start, length: end - start })
+    }
+}
+
+fn bounds(range: &impl RangeBounds<usize>, length: usize) -> (usize, usize) {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => length,
+    };
+    (start, end)
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{} of {:?}", self.offset, self.offset + self.length, self.mapping)
+    }
+}

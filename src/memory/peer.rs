@@ -1,0 +1,111 @@
+//! Peer memory: an allocation of a provider's pool, mapped.
+
+use std::{io, ops::RangeBounds, sync::Arc};
+
+use super::{
+    Copier, Provider,
+    mapping::{Mapping, View},
+};
+use crate::{Error, Refusal, Result, machine::Machine, pci::Address};
+
+/// An allocation of a provider's memory. It goes back to the pool when this, its slices and the operations on them are
+/// gone.
+///
+/// There is no way to borrow it. Copy with a [`Copier`], move data with a [`Queue`](crate::transfer::Queue).
+#[derive(Debug, Clone)]
+pub struct PeerMemory {
+    view: View,
+    provider: Address,
+}
+
+/// A range of peer memory, and a share in owning it.
+#[derive(Debug, Clone)]
+pub struct PeerSlice(pub(super) View);
+
+impl PeerMemory {
+    pub(super) fn allocate(machine: &Machine, provider: &Provider, length: usize) -> Result<Self> {
+        let address = provider.address();
+        if length == 0 {
+            return Err(Error::Invalid(Refusal::new(address, "an allocation of 0 bytes", "ask for at least one byte")));
+        }
+        let backing = machine.backing(address, length)?;
+        let mapping = Mapping::new(&backing.fd, length, Some(address)).map_err(|e| not_mapped(provider, length, e))?;
+        let mapping = Arc::new(mapping.with_lease(backing.lease));
+        let memory = Self { view: mapping.view(), provider: address };
+        Copier::new()?.zero(&memory.all())?;
+        Ok(memory)
+    }
+
+    /// Whose memory it is.
+    #[must_use]
+    pub fn provider(&self) -> Address {
+        self.provider
+    }
+
+    /// Length in bytes, as asked for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    /// Never: an allocation has at least one byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn all(&self) -> PeerSlice {
+        PeerSlice(self.view.clone())
+    }
+
+    /// A part of it, in bytes from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the range is not within it.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<PeerSlice> {
+        self.view.part(range).map(PeerSlice)
+    }
+}
+
+impl PeerSlice {
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A part of it, in bytes from its start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the range is not within it.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        self.0.part(range).map(Self)
+    }
+}
+
+/// `p2pmem_alloc_mmap` (drivers/pci/p2pdma.c) says ENOMEM when no chunk has so long a free run, ENODEV or EINVAL when
+/// the provider is being unbound.
+fn not_mapped(provider: &Provider, length: usize, source: io::Error) -> Error {
+    let address = provider.address();
+    if source.raw_os_error() != Some(libc::ENOMEM) {
+        return Error::syscall("mmap", address, source, "see whether the provider is still bound to its driver");
+    }
+    let bytes = |n: Option<u64>| n.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+    let pool = provider.pool();
+    let cause = format!(
+        "no free run of {length} bytes: {} of its {} bytes are free",
+        bytes(pool.and_then(|pool| pool.available)),
+        bytes(pool.and_then(|pool| pool.size)),
+    );
+    Error::PoolExhausted(Refusal::new(address, cause, "ask for less, or free other allocations"))
+}

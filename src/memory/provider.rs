@@ -1,0 +1,95 @@
+//! A device whose memory is used.
+
+use crate::{
+    Error, Refusal, Result, control,
+    machine::{Machine, P2pmem},
+    memory::PeerMemory,
+    pci::Address,
+};
+
+/// Drivers whose pool may be mapped. Any other pool may hold live memory: NVIDIA's driver gives all of BAR 1 to p2pdma
+/// and never allocates from the pool, so that its `allocate` hands out what other processes compute on.
+const TRUSTED_DRIVERS: [&str; 2] = ["nvme", control::DRIVER];
+
+/// A device that has given memory to p2pdma.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    machine: Machine,
+    address: Address,
+    driver: String,
+}
+
+impl Provider {
+    /// The provider at `address`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotFound`]: no such device, or it has given no memory to p2pdma.
+    /// - [`Error::ForeignProvider`]: its driver is not one whose memory may be allocated, or the pool is not published
+    ///   (an NVMe CMB that is not meant for data).
+    pub fn find(machine: &Machine, address: Address) -> Result<Self> {
+        let facts = machine.facts();
+        let directory = facts
+            .link(&format!("/sys/bus/pci/devices/{address}"))
+            .map_err(|_| Error::NotFound(Refusal::new(address, "no such PCI device", "see `p2pbench topo`")))?;
+        let driver = facts.link_name(&format!("{directory}/driver")).unwrap_or_else(|| "none".to_owned());
+        let pool = P2pmem::read(facts, &directory).ok_or_else(|| no_pool(address, &driver))?;
+        if !TRUSTED_DRIVERS.contains(&driver.as_str()) {
+            return Err(foreign(address, &driver));
+        }
+        if pool.published == Some(false) {
+            return Err(unpublished(address));
+        }
+        Ok(Self { machine: machine.clone(), address, driver })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The driver that gave the memory.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Its pool as it is now; `None` when it has gone.
+    #[must_use]
+    pub fn pool(&self) -> Option<P2pmem> {
+        let facts = self.machine.facts();
+        let directory = facts.link(&format!("/sys/bus/pci/devices/{}", self.address)).ok()?;
+        P2pmem::read(facts, &directory)
+    }
+
+    /// Allocates and maps `length` bytes, rounded up to pages, and fills them with zeroes: the kernel does not clear
+    /// what an earlier user left.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: a length of 0.
+    /// - [`Error::PoolExhausted`]: no run of free memory is that long.
+    /// - [`Error::NotAllowed`]: `p2pmem/allocate` is root's until somebody changes its group.
+    /// - [`Error::Io`]: mmap failed, or the provider went away meanwhile.
+    pub fn allocate(&self, length: usize) -> Result<PeerMemory> {
+        PeerMemory::allocate(&self.machine, self, length)
+    }
+}
+
+fn no_pool(address: Address, driver: &str) -> Error {
+    let cause = format!("its driver ({driver}) has given no memory to p2pdma");
+    let cure = "name an SSD with a CMB, or give a spare device to the p2pdma_user driver by driver_override";
+    Error::NotFound(Refusal::new(address, cause, cure))
+}
+
+fn foreign(address: Address, driver: &str) -> Error {
+    let cause = format!("its memory belongs to the driver `{driver}`, which may use it already");
+    let cure = "allocate from a device of the nvme or p2pdma_user driver";
+    Error::ForeignProvider(Refusal::new(address, cause, cure))
+}
+
+fn unpublished(address: Address) -> Error {
+    let cause = "its driver has not published the pool (a CMB without read and write data support)";
+    Error::ForeignProvider(Refusal::new(address, cause, "use another provider"))
+}

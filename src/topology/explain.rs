@@ -1,0 +1,71 @@
+//! A route in words: the cause, what is unknown, and the cure.
+
+use super::{MapType, Route, Unknown, host_bridge::Passage};
+use crate::pci::Address;
+
+/// A route to put into words.
+pub(super) struct Findings<'a>(pub(super) &'a Route);
+
+impl Findings<'_> {
+    pub(super) fn cause(&self) -> String {
+        let reason = &self.0.passage.reason;
+        match self.0.map_type {
+            MapType::BusAddr => self.place(),
+            MapType::ThruHostBridge => format!("{}; it passes the host bridge: {reason}", self.place()),
+            MapType::NotSupported => format!("{}; it may not pass the host bridge: {reason}", self.place()),
+            MapType::Unknown => format!("{}; cannot be read: {}", self.place(), self.what_is_unknown()),
+        }
+    }
+
+    /// Where the two ways meet, and what is in the way there.
+    fn place(&self) -> String {
+        let Route { provider, client, acs_redirect, .. } = self.0;
+        let between = format!("between provider {provider} and client {client}");
+        match self.0.common {
+            None => format!("traffic {between} has no common port to turn at"),
+            Some(_) if !acs_redirect.is_empty() => {
+                format!("traffic {between} is redirected by ACS on {}", list(acs_redirect, ", "))
+            }
+            Some(_) if provider == client => format!("provider {provider} and client {client} are one function"),
+            Some(common) => format!("traffic {between} turns at {common}"),
+        }
+    }
+
+    fn what_is_unknown(&self) -> String {
+        self.0.unknown.iter().map(|unknown| unknown.what.as_str()).collect::<Vec<_>>().join("; ")
+    }
+
+    pub(super) fn remedies(&self) -> Vec<String> {
+        let mut remedies = Vec::new();
+        if !self.0.acs_redirect.is_empty() {
+            remedies.push(format!(
+                "boot with the kernel parameter pci=disable_acs_redir={} (this joins IOMMU groups: less isolation)",
+                list(&self.0.acs_redirect, ";")
+            ));
+        } else if self.0.map_type == MapType::NotSupported {
+            remedies.push("put both below one PCIe switch, or use an AMD Zen processor or a listed Xeon".to_owned());
+        }
+        for unknown in &self.0.unknown {
+            if !remedies.contains(&unknown.remedy) {
+                remedies.push(unknown.remedy.clone());
+            }
+        }
+        remedies
+    }
+}
+
+/// What could not be read and matters: ACS of these, and the host bridge where the traffic may have to pass it.
+pub(super) fn unknown(acs: &[Address], direct: Option<bool>, passage: &Passage) -> Vec<Unknown> {
+    let remedy = "run as the host's root (CAP_SYS_ADMIN), with /proc and /sys mounted; or ask the kernel through the \
+                  p2pdma_user module; or prove the route by a transfer";
+    let unknown = |what| Unknown { what, remedy: remedy.to_owned() };
+    let mut all: Vec<_> = acs.iter().map(|address| unknown(format!("ACS of {address}"))).collect();
+    if direct != Some(true) && passage.allowed.is_none() {
+        all.push(unknown(passage.reason.clone()));
+    }
+    all
+}
+
+fn list(addresses: &[Address], separator: &str) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+}

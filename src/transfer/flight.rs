@@ -1,0 +1,90 @@
+//! Operations in flight, and what they own.
+
+use super::receipt::{OperationId, Outcome, Receipt};
+use crate::{
+    machine::{Completion, Direction},
+    memory::View,
+    storage::File,
+};
+
+/// What an operation owns until its completion is reaped: DMA may land in the memory until then.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) direction: Direction,
+    pub(super) requested: u32,
+    pub(super) memory: View,
+    pub(super) _file: File,
+}
+
+/// A table of operations in flight, as long as the queue is deep. It allocates nothing after it was made.
+///
+/// # Invariants
+///
+/// A place is in `free` exactly when it holds no operation.
+#[derive(Debug)]
+pub(super) struct Flight {
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    operation: Option<Operation>,
+    /// Counts the operations that were here, so that an identifier never names a later one.
+    generation: u32,
+}
+
+impl Flight {
+    pub(super) fn new(depth: u32) -> Self {
+        Self { places: (0..depth).map(|_| Place::default()).collect(), free: (0..depth).rev().collect() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Takes an operation in; gives it back when all places are taken.
+    pub(super) fn take(&mut self, operation: Operation) -> Result<OperationId, Operation> {
+        let Some(index) = self.free.pop() else { return Err(operation) };
+        let Some(place) = self.places.get_mut(index as usize) else { return Err(operation) };
+        place.operation = Some(operation);
+        Ok(OperationId(u64::from(place.generation) << 32 | u64::from(index)))
+    }
+
+    /// Ends the operation that a completion names. `None` for a completion of nothing that is in flight.
+    pub(super) fn end(&mut self, completion: Completion) -> Option<Receipt> {
+        let operation = self.remove(OperationId(completion.tag))?;
+        Some(operation.receipt(completion))
+    }
+
+    /// Takes out an operation that flies, or that was never submitted.
+    pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
+        let index = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
+        let place = self.places.get_mut(index as usize)?;
+        if u64::from(place.generation) != id.0 >> 32 {
+            return None;
+        }
+        let operation = place.operation.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(index);
+        Some(operation)
+    }
+}
+
+impl Operation {
+    fn receipt(&self, completion: Completion) -> Receipt {
+        let outcome = match u32::try_from(completion.result) {
+            Ok(moved) if moved <= self.requested => Outcome::Moved(moved),
+            // More than was asked for: whatever that is, it is not success.
+            Ok(_) => Outcome::Failed(libc::EOVERFLOW),
+            Err(_) => Outcome::Failed(completion.result.saturating_neg()),
+        };
+        Receipt {
+            operation: OperationId(completion.tag),
+            direction: self.direction,
+            peer: self.memory.provider().is_some(),
+            requested: self.requested,
+            outcome,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A file and the memory that a queue may move its bytes to and from.
+
+use crate::{
+    Error, Refusal, Result,
+    machine::{Access, Direction},
+    memory::Slice,
+    pci::Address,
+    storage::File,
+};
+
+/// Bytes that one operation may move: 64 MiB, as the module's commands.
+pub(super) const MOST: usize = 64 << 20;
+
+/// What memory and file are aligned to where a filesystem does not say: enough for any block device.
+const CAUTIOUS: u32 = 4096;
+
+/// A file bound to one provider's memory, or to the host's, in one queue. All that needs checking once is checked: the
+/// route, the block stack, direct I/O. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub(super) queue: u64,
+    pub(super) slot: u32,
+    pub(super) file: File,
+    /// `None`: the host's memory.
+    pub(super) provider: Option<Address>,
+}
+
+impl Pair {
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whose memory; `None` for the host's.
+    #[must_use]
+    pub fn provider(&self) -> Option<Address> {
+        self.provider
+    }
+
+    /// Bytes to which file offsets and lengths must be aligned.
+    #[must_use]
+    pub fn offset_alignment(&self) -> u32 {
+        self.file.dio_alignment().map_or(CAUTIOUS, |dio| dio.offset.max(1))
+    }
+
+    /// Bytes to which addresses in memory must be aligned.
+    #[must_use]
+    pub fn memory_alignment(&self) -> u32 {
+        self.file.dio_alignment().map_or(CAUTIOUS, |dio| dio.memory.max(1))
+    }
+
+    /// Checks one operation; gives its length.
+    pub(super) fn check(&self, direction: Direction, offset: u64, slice: &Slice) -> Result<u32> {
+        let length = match u32::try_from(slice.len()) {
+            Ok(length) if slice.len() <= MOST && length > 0 => length,
+            _ => return Err(self.bad(format!("a length of {} bytes", slice.len()), "ask for 1 byte to 64 MiB")),
+        };
+        if slice.view().provider() != self.provider {
+            return Err(self.bad("memory of another provider than the pair's", "bind the file to that memory too"));
+        }
+        if direction == Direction::Write && self.file.access() == Access::Read {
+            return Err(self.bad("a write to a file opened for reading", "open it with Access::ReadWrite"));
+        }
+        self.check_alignment(offset, length, slice)?;
+        Ok(length)
+    }
+
+    fn check_alignment(&self, offset: u64, length: u32, slice: &Slice) -> Result<()> {
+        let block = self.offset_alignment();
+        if offset % u64::from(block) != 0 || length % block != 0 {
+            let cause = format!("offset {offset} and length {length} are not multiples of {block} bytes");
+            return Err(self.bad(cause, "align both to the file's logical block"));
+        }
+        let memory = self.memory_alignment();
+        if slice.view().address().addr() % memory as usize != 0 {
+            return Err(self.bad(format!("the memory is not aligned to {memory} bytes"), "align the slice"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn bad(&self, cause: impl std::fmt::Display, cure: &str) -> Error {
+        Error::Invalid(Refusal::new(&self.file, cause, cure))
+    }
+}

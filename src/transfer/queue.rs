@@ -1,0 +1,277 @@
+//! A queue of operations on one ring.
+//!
+//! # Safety
+//!
+//! The one unsafe call lends memory to the ring. What it lends is owned by the table of operations in flight until the
+//! completion was reaped; a queue that is dropped earlier waits, and if that fails leaks ring and table together.
+#![expect(unsafe_code, reason = "lends memory to the ring; the flight table owns it meanwhile")]
+
+use std::{
+    io,
+    mem::ManuallyDrop,
+    os::fd::AsFd,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    flight::{Flight, Operation},
+    pair::Pair,
+    receipt::{OperationId, Receipt},
+};
+use crate::{
+    Error, Refusal, Result, SyscallError,
+    machine::{Direction, Full, Machine, Ring, Submission},
+    memory::{PeerMemory, Slice},
+    pci::Address,
+    storage::File,
+    topology::Topology,
+    verdict::Verdict,
+};
+
+static QUEUES: AtomicU64 = AtomicU64::new(0);
+static LEAKED: AtomicU64 = AtomicU64::new(0);
+
+/// How many queues of this process were dropped while operations flew that did not end by the deadline. Their rings,
+/// memory and files stay for ever: freeing them would let DMA land in somebody else's memory.
+#[must_use]
+pub fn leaked_queues() -> u64 {
+    LEAKED.load(Ordering::Relaxed)
+}
+
+/// How a queue is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Operations that can be in flight at once, 1 to 4096.
+    pub depth: u32,
+    /// The longest that any one wait takes.
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { depth: 32, deadline: Duration::from_secs(30) }
+    }
+}
+
+/// Moves data between files and memory, many operations at a time.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// queue.read(&pair, 0, memory.all())?;
+/// assert_eq!(queue.wait()?.bytes_direct(), 4096);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Queue {
+    id: u64,
+    machine: Machine,
+    deadline: Duration,
+    /// Files by their place in the ring's table.
+    files: Vec<File>,
+    /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
+    ring: ManuallyDrop<Box<dyn Ring>>,
+    flight: ManuallyDrop<Flight>,
+}
+
+impl Queue {
+    /// A queue on `machine`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a depth out of range; [`Error::Io`] where io_uring is forbidden.
+    pub fn new(machine: &Machine, options: Options) -> Result<Self> {
+        let Options { depth, deadline } = options;
+        if !(1..=4096).contains(&depth) {
+            return Err(Error::Invalid(Refusal::new(format!("depth {depth}"), "out of range", "use 1 to 4096")));
+        }
+        Ok(Self {
+            id: QUEUES.fetch_add(1, Ordering::Relaxed),
+            machine: machine.clone(),
+            deadline,
+            files: Vec::new(),
+            ring: ManuallyDrop::new(machine.ring(depth)?),
+            flight: ManuallyDrop::new(Flight::new(depth)),
+        })
+    }
+
+    /// Binds a file to a provider's memory, if its bytes can go direct. The machine is looked at anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoute`], [`Error::NoDirectIo`] or, when it cannot be known without more privilege,
+    /// [`Error::NotAllowed`]; [`Error::NotFound`] when a device has gone.
+    pub fn bind(&mut self, file: &File, memory: &PeerMemory) -> Result<Pair> {
+        let topology = Topology::scan(&self.machine)?;
+        Verdict::judge(&topology, file, memory.provider())?.require()?;
+        self.pair(file, Some(memory.provider()))
+    }
+
+    /// Binds a file to host memory, to stage data there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`] or [`Error::Io`] when the file cannot be registered.
+    pub fn bind_host(&mut self, file: &File) -> Result<Pair> {
+        self.pair(file, None)
+    }
+
+    fn pair(&mut self, file: &File, provider: Option<Address>) -> Result<Pair> {
+        let known = self.files.iter().position(|known| known.same(file));
+        let slot = u32::try_from(known.unwrap_or(self.files.len())).unwrap_or(u32::MAX);
+        if known.is_none() {
+            self.register(slot, file)?;
+        }
+        Ok(Pair { queue: self.id, slot, file: file.clone(), provider })
+    }
+
+    fn register(&mut self, slot: u32, file: &File) -> Result<()> {
+        if slot >= self.ring.files() {
+            let cause = format!("the queue already works on {slot} files");
+            return Err(Error::QueueFull(Refusal::new(file, cause, "make another queue for further files")));
+        }
+        self.ring
+            .register(slot, file.as_fd())
+            .map_err(|source| Error::syscall("io_uring_register", file, source, "see the errno"))?;
+        self.files.push(file.clone());
+        Ok(())
+    }
+
+    /// Takes a read: `slice.len()` bytes at `offset` of the pair's file go into `slice`. It starts with the next
+    /// [`submit`](Self::submit) or [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a length, range or memory that the pair cannot take, with the alignment named;
+    /// [`Error::QueueFull`] when as many operations are in flight as the queue is deep.
+    pub fn read(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
+        self.push(Direction::Read, pair, offset, slice.into())
+    }
+
+    /// Takes a write: the bytes of `slice` go to `offset` of the pair's file.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and [`Error::Invalid`] for a file opened for reading.
+    pub fn write(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
+        self.push(Direction::Write, pair, offset, slice.into())
+    }
+
+    fn push(&mut self, direction: Direction, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
+        if pair.queue != self.id {
+            return Err(pair.bad("the pair belongs to another queue", "bind the file in this one"));
+        }
+        let length = pair.check(direction, offset, &slice)?;
+        let memory = slice.into_view();
+        let address = memory.address();
+        let operation = Operation { direction, requested: length, memory, _file: pair.file.clone() };
+        let full = || Error::QueueFull(Refusal::new(&pair.file, "as many operations fly as the queue is deep", "wait"));
+        let id = self.flight.take(operation).map_err(|_| full())?;
+        let submission = Submission { direction, file: pair.slot, offset, address, length, tag: id.0 };
+        // SAFETY: `address .. address + length` is the view that the flight table now owns: mapped, referenced by
+        // nobody, and kept until its completion is reaped or, with a leaked queue, for ever.
+        let pushed = unsafe { self.ring.push(&submission) };
+        // The ring has as many places as the table, so this happens only while earlier operations wait to be submitted.
+        match pushed {
+            Ok(()) => Ok(id),
+            Err(Full) => {
+                self.flight.remove(id);
+                Err(full())
+            }
+        }
+    }
+
+    /// Starts what was taken, without waiting for any of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the kernel takes no more.
+    pub fn submit(&mut self) -> Result<()> {
+        match self.ring.enter(0, Duration::ZERO) {
+            Err(error) if !is_pause(&error) => Err(entered(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many operations are in flight or waiting to be started.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// The receipt of an operation that has ended, if there is one. No system call.
+    pub fn poll(&mut self) -> Option<Receipt> {
+        while let Some(completion) = self.ring.reap() {
+            if let Some(receipt) = self.flight.end(completion) {
+                return Some(receipt);
+            }
+        }
+        None
+    }
+
+    /// The next receipt, in the order in which operations end. Starts what was taken, if none has ended yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when nothing is in flight; [`Error::Deadline`] when nothing ended in time, in which case all
+    /// of it still flies; [`Error::Io`] when the ring fails.
+    pub fn wait(&mut self) -> Result<Receipt> {
+        if let Some(receipt) = self.poll() {
+            return Ok(receipt);
+        }
+        if self.in_flight() == 0 {
+            return Err(Error::Invalid(Refusal::new("queue", "nothing is in flight to wait for", "submit something")));
+        }
+        self.wait_until(Instant::now() + self.deadline)
+    }
+
+    fn wait_until(&mut self, deadline: Instant) -> Result<Receipt> {
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            match self.ring.enter(1, rest) {
+                Err(error) if !is_pause(&error) => return Err(entered(error)),
+                _ => {}
+            }
+            if let Some(receipt) = self.poll() {
+                return Ok(receipt);
+            }
+            if rest.is_zero() {
+                let cause = format!("none of {} operations ended within {:?}", self.in_flight(), self.deadline);
+                let cure = "see whether the device answers, or give the queue a longer deadline";
+                return Err(Error::Deadline(Refusal::new("queue", cause, cure)));
+            }
+        }
+    }
+}
+
+/// The wait ended without an event, was interrupted, or the kernel wants completions reaped first.
+fn is_pause(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
+fn entered(source: io::Error) -> Error {
+    let refusal = Refusal::new("queue", "the ring took nothing", "see the errno");
+    Error::Io { refusal, source: SyscallError { call: "io_uring_enter", source } }
+}
+
+impl Drop for Queue {
+    /// Waits for what flies, up to the deadline. What has not ended then is leaked and counted.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + self.deadline;
+        while self.in_flight() > 0 && self.wait_until(deadline).is_ok() {}
+        if self.in_flight() > 0 {
+            LEAKED.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // SAFETY: neither is used after this; drop runs once. Nothing is in flight, so the kernel holds no address.
+        unsafe {
+            ManuallyDrop::drop(&mut self.ring);
+            ManuallyDrop::drop(&mut self.flight);
+        }
+    }
+}

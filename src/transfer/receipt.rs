@@ -1,0 +1,168 @@
+//! What one operation did.
+
+use std::{fmt, io};
+
+use crate::{Error, Refusal, Result, SyscallError, machine::Direction};
+
+/// Names an operation within its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub(super) u64);
+
+impl OperationId {
+    /// The operation's place among those in flight, below the queue's depth. No two that fly share one, so a caller can
+    /// keep what belongs to an operation in an array. It is free for another once the receipt is out.
+    #[must_use]
+    pub fn place(self) -> usize {
+        // The low half counts places, and a queue has at most 4096.
+        usize::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What a receipt's path rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// The conditions under which Linux 6.12 does direct I/O held when the pair was bound: an `O_DIRECT` file whose
+    /// filesystem reports an alignment, on an NVMe queue, with a route. Nothing watched the operation itself.
+    Inferred,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inferred => f.write_str("inferred"),
+        }
+    }
+}
+
+/// The end of one operation: what moved, and which way.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt {
+    pub(super) operation: OperationId,
+    pub(super) direction: Direction,
+    pub(super) peer: bool,
+    pub(super) requested: u32,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Moved(u32),
+    Failed(i32),
+}
+
+impl Receipt {
+    /// Which operation.
+    #[must_use]
+    pub fn operation(&self) -> OperationId {
+        self.operation
+    }
+
+    /// Which way the bytes went.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Bytes that were asked for.
+    #[must_use]
+    pub fn requested(&self) -> u64 {
+        self.requested.into()
+    }
+
+    /// Bytes that moved.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self.outcome {
+            Outcome::Moved(bytes) => bytes.into(),
+            Outcome::Failed(_) => 0,
+        }
+    }
+
+    /// Bytes that went between storage and peer memory without touching host memory.
+    #[must_use]
+    pub fn bytes_direct(&self) -> u64 {
+        if self.peer { self.bytes() } else { 0 }
+    }
+
+    /// Bytes that went between storage and host memory, because the caller asked for that.
+    #[must_use]
+    pub fn bytes_host(&self) -> u64 {
+        self.bytes() - self.bytes_direct()
+    }
+
+    /// What [`bytes_direct`](Self::bytes_direct) rests on.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        Evidence::Inferred
+    }
+
+    /// The errno of an operation that failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self.outcome {
+            Outcome::Failed(errno) => Some(errno),
+            Outcome::Moved(_) => None,
+        }
+    }
+
+    /// Whether it ended before all bytes had moved: at the end of the file, or at a fault of the device.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.errno().is_none() && self.bytes() < self.requested()
+    }
+
+    /// The number of bytes, if all of them moved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the operation failed or fell short.
+    pub fn complete(self) -> Result<u64> {
+        match self.outcome {
+            Outcome::Moved(bytes) if bytes == self.requested => Ok(bytes.into()),
+            Outcome::Moved(bytes) => Err(self.short(bytes)),
+            Outcome::Failed(errno) => Err(self.failed(errno)),
+        }
+    }
+
+    fn short(&self, bytes: u32) -> Error {
+        let cause = format!("{bytes} of {} bytes moved", self.requested);
+        let source = SyscallError { call: self.call(), source: io::ErrorKind::UnexpectedEof.into() };
+        Error::Io { refusal: Refusal::new(self, cause, "ask for a range within the file"), source }
+    }
+
+    fn failed(&self, errno: i32) -> Error {
+        let (cause, cure) = explain(errno);
+        let source = SyscallError { call: self.call(), source: io::Error::from_raw_os_error(errno) };
+        Error::Io { refusal: Refusal::new(self, cause, cure), source }
+    }
+
+    fn call(&self) -> &'static str {
+        match self.direction {
+            Direction::Read => "IORING_OP_READ",
+            Direction::Write => "IORING_OP_WRITE",
+        }
+    }
+}
+
+/// What the kernel means by an errno here. EREMOTEIO comes from two places; the verdict at bind excluded one of them
+/// (a queue without the feature), so it is the route: the topology or its ACS bits changed since.
+fn explain(errno: i32) -> (&'static str, &'static str) {
+    match errno {
+        libc::EREMOTEIO => (
+            "the kernel refused the route, though its rules allowed it when the pair was bound",
+            "look at `p2pbench topo` again: ACS bits or the topology changed",
+        ),
+        libc::EFAULT => ("the peer memory has gone: its provider was unbound", "bind it again and allocate anew"),
+        libc::EINVAL => ("the kernel took offset, length or address for misaligned", "align as the file asks for"),
+        libc::ENOSPC => ("the filesystem is full", "free some space"),
+        libc::ENODEV | libc::ENXIO => ("the device has gone", "see what the kernel log says"),
+        _ => ("the device or its driver failed it", "see what the kernel log says"),
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.direction, self.requested)
+    }
+}
