@@ -13,7 +13,7 @@ impl Findings<'_> {
             MapType::BusAddr => self.place(),
             MapType::ThruHostBridge => format!("{}; it passes the host bridge: {reason}", self.place()),
             MapType::NotSupported => format!("{}; it may not pass the host bridge: {reason}", self.place()),
-            MapType::Unknown => format!("{}; cannot be read: {}", self.place(), self.what_is_unknown()),
+            MapType::Unknown => format!("{}; unknown: {}", self.place(), self.what_is_unknown()),
         }
     }
 
@@ -25,6 +25,9 @@ impl Findings<'_> {
             None => format!("traffic {between} has no common port to turn at"),
             Some(_) if !acs_redirect.is_empty() => {
                 format!("traffic {between} is redirected by ACS on {}", list(acs_redirect, ", "))
+            }
+            Some(common) if self.0.map_type == MapType::Unknown => {
+                format!("traffic {between} turns at {common} if no ACS redirects it")
             }
             Some(_) if provider == client => format!("provider {provider} and client {client} are one function"),
             Some(common) => format!("traffic {between} turns at {common}"),
@@ -39,7 +42,7 @@ impl Findings<'_> {
         let mut remedies = Vec::new();
         if !self.0.acs_redirect.is_empty() {
             remedies.push(format!(
-                "boot with the kernel parameter pci=disable_acs_redir={} (this joins IOMMU groups: less isolation)",
+                "boot with the kernel parameter pci=disable_acs_redir={} (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
                 list(&self.0.acs_redirect, ";")
             ));
         } else if self.0.map_type == MapType::NotSupported {

@@ -37,7 +37,7 @@ pub struct HostBridge {
     ///
     /// The kernel takes the head of a list in order of discovery; this is the lowest address, which is the same unless
     /// a function was plugged in, or removed and found again, after boot.
-    pub first: Option<Address>,
+    pub first: Address,
 }
 
 /// Whether traffic may pass the host bridge, and why.
@@ -73,7 +73,7 @@ fn by_list(topology: &Topology, provider: &Device, client: &Device) -> Passage {
     }
     let of_client = listed(topology, &client.host_bridge, same);
     match (of_provider.allowed, of_client.allowed) {
-        (_, Some(false)) | (Some(true), None) => of_client,
+        (_, Some(false)) => of_client,
         (Some(true), _) => Passage { reason: format!("{}; {}", of_provider.reason, of_client.reason), ..of_client },
         _ => of_provider,
     }
@@ -81,7 +81,7 @@ fn by_list(topology: &Topology, provider: &Device, client: &Device) -> Passage {
 
 /// Kernel: `__host_bridge_whitelist`.
 fn listed(topology: &Topology, name: &str, same: bool) -> Passage {
-    let first = topology.host_bridges.get(name).and_then(|bridge| topology.device(bridge.first?));
+    let first = topology.host_bridges.get(name).and_then(|bridge| topology.device(bridge.first));
     let Some(first) = first else {
         return Passage { allowed: Some(false), reason: format!("{name} has no device that the kernel could look up") };
     };

@@ -42,14 +42,14 @@ use crate::{
 ///
 /// It does not follow hot-plug, nor ACS bits that somebody changes: scan again.
 ///
-/// ```no_run
-/// use p2pdma::{machine::Machine, topology::Topology};
+/// ```
+/// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, topology::{MapType, Topology}};
 ///
-/// let topology = Topology::scan(&Machine::host())?;
+/// let topology = Topology::scan(&Machine::mock(Mock::one_switch(Cpu::AmdZen)?))?;
 /// for provider in topology.providers() {
 ///     for client in topology.clients() {
 ///         let route = topology.route(provider.address, client.address)?;
-///         println!("{} {}", route.map_type.as_str(), route.cause());
+///         assert_eq!((route.map_type, route.distance), (MapType::BusAddr, Some(4)));
 ///     }
 /// }
 /// # Ok::<(), p2pdma::Error>(())

@@ -77,12 +77,8 @@ impl Place {
 
 /// `pciDDDD:BB`, as `pci_register_host_bridge` in `drivers/pci/probe.c` names it.
 fn is_host_bridge(part: &str) -> bool {
-    root_bus(part).is_some()
-}
-
-/// The domain and bus of a host bridge's name: its root bus, spelled as an address.
-fn root_bus(name: &str) -> Option<Address> {
-    format!("{}:00.0", name.strip_prefix("pci")?).parse().ok().filter(|_| name.matches(':').count() == 1)
+    let bus = part.strip_prefix("pci").filter(|bus| bus.contains(':'));
+    bus.is_some_and(|bus| format!("{bus}:00.0").parse::<Address>().is_ok())
 }
 
 fn broken(address: Address, cause: &str) -> Error {
@@ -103,19 +99,13 @@ fn check_parents(devices: &BTreeMap<Address, Device>) -> Result<()> {
     Ok(())
 }
 
+/// The first function seen of a host bridge is the lowest on its bus: a virtual function's own bus is a higher one.
 fn host_bridges(devices: &BTreeMap<Address, Device>) -> BTreeMap<String, HostBridge> {
     let mut bridges = BTreeMap::new();
     for device in devices.values().filter(|device| device.parent.is_none()) {
-        let name = &device.host_bridge;
-        let bridge = bridges.entry(name.clone()).or_insert_with(|| HostBridge {
-            name: name.clone(),
-            below: above(&device.directory, name),
-            first: None,
-        });
-        // A virtual function may sit on a bus of its own, which is not the root bus.
-        let on_root_bus =
-            root_bus(name).is_some_and(|root| (root.domain, root.bus) == (device.address.domain, device.address.bus));
-        bridge.first = bridge.first.or(on_root_bus.then_some(device.address));
+        let name = device.host_bridge.clone();
+        let below = above(&device.directory, &name);
+        bridges.entry(name.clone()).or_insert(HostBridge { name, below, first: device.address });
     }
     bridges
 }

@@ -300,7 +300,11 @@ fn no_file(path: &Path) -> Error {
 
 /// 8 bytes at a time, a number that tells its offset and is not zero (the multiplier is odd: a bijection).
 fn pattern(length: u64) -> Vec<u8> {
-    (0..length / 8).flat_map(|index| (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    for (word, index) in bytes.chunks_exact_mut(8).zip(1_u64..) {
+        word.copy_from_slice(&index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -82,6 +82,23 @@ fn a_loop_of_capabilities_ends_as_absent() {
 }
 
 #[test]
+fn the_last_of_as_many_capabilities_as_fit_is_found() {
+    let mut bytes = port(0);
+    for offset in 0x40..=0xff_u8 {
+        bytes[usize::from(offset)] = if offset % 4 == 1 { offset.wrapping_add(3) } else { 0x01 };
+    }
+    bytes[0xfc] = 0x05;
+    for offset in (0x100..0x1000_u16).step_by(8) {
+        let header = (u32::from(offset) + 8) << 20 | 0x1_0001;
+        bytes[usize::from(offset)..][..4].copy_from_slice(&header.to_le_bytes());
+    }
+    bytes[0xff8..].copy_from_slice(&[0x0d, 0x00, 0x01, 0x00, 0x7f, 0x00, 0x04, 0x00]);
+    let config = ConfigSpace::new(bytes, 4096);
+    assert_eq!(config.capability(0x05), Capability::Present(0xfc));
+    assert_eq!(config.acs().present().map(|acs| acs.control), Some(AcsFlags::RR));
+}
+
+#[test]
 fn acs_cut_off_by_the_end_is_unreadable() {
     let mut bytes = port(0);
     bytes[0x100..0x104].copy_from_slice(&[0x01, 0x00, 0xc1, 0xff]);

@@ -1,1 +1,7 @@
+//! Routes and scans of machines that are written down as trees.
 
+mod kernel;
+mod random;
+mod route;
+mod scan;
+mod tree;
