@@ -57,7 +57,7 @@ impl HostMemory {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when the range is not within it.
+    /// [`Error::Invalid`] when the range is not within it.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<HostSlice> {
         self.all.slice(range)
     }
@@ -80,7 +80,7 @@ impl HostSlice {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when the range is not within it.
+    /// [`Error::Invalid`] when the range is not within it.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         Ok(Self { view: self.view.part(range)?, file: Arc::clone(&self.file) })
     }
@@ -89,7 +89,7 @@ impl HostSlice {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when `into` is longer than the slice.
+    /// [`Error::Invalid`] when `into` is longer than the slice.
     pub fn read(&self, into: &mut [u8]) -> Result<()> {
         let view = self.view.part(..into.len())?;
         self.file.read_exact_at(into, view.offset as u64).map_err(|source| failed("pread", source))
@@ -99,7 +99,7 @@ impl HostSlice {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when `from` is longer than the slice.
+    /// [`Error::Invalid`] when `from` is longer than the slice.
     pub fn write(&self, from: &[u8]) -> Result<()> {
         let view = self.view.part(..from.len())?;
         self.file.write_all_at(from, view.offset as u64).map_err(|source| failed("pwrite", source))

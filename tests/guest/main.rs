@@ -157,7 +157,7 @@ fn a_newcomer_sees_this_machines_pairs_and_a_measurement() {
 
 #[test]
 fn a_newcomer_on_a_machine_without_peer_memory_sees_mock_on_every_figure() {
-    let outcome = Guest::new("none").run("p2pbench");
+    let outcome = Guest::new("plain").run("p2pbench");
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     let (hardware, mock): (Vec<_>, Vec<_>) = outcome.stdout.lines().partition(|line| !line.starts_with("MOCK"));
     assert!(mock.iter().any(|line| line.contains(" bounce ")), "{mock:?}");
