@@ -39,9 +39,14 @@ impl Failure {
             Self::Library(error) => library_code(error),
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(_) if self.is_silent() => 0,
             Self::Output(_) => 4,
         })
+    }
+
+    /// The reader has what it wanted and went away, as `head` does: nothing went wrong.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
 mod cli;
+mod facts;
 mod failure;
 mod machine;
 mod output;
@@ -25,8 +26,10 @@ fn main() -> ExitCode {
     match execute(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Whoever has closed stderr does not want to know.
-            let _ = writeln!(std::io::stderr(), "p2pbench: {failure}");
+            if !failure.is_silent() {
+                // Whoever has closed stderr does not want to know.
+                let _ = writeln!(std::io::stderr(), "p2pbench: {failure}");
+            }
             failure.exit_code()
         }
     }

@@ -11,6 +11,7 @@ use p2pdma::{
 
 use crate::{
     cli::{Path, RunOptions, Rw},
+    facts::MachineFacts,
     failure::Failure,
     machine::MachineName,
     output::Output,
@@ -34,8 +35,7 @@ pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Re
 
 /// The machine's pairs, a line each.
 fn verdicts(machine: &Machine, topology: &Topology) -> String {
-    let kernel = machine.facts().text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into());
-    let mut text = format!("p2pbench {}, machine: {}, Linux {kernel}\n\n", env!("CARGO_PKG_VERSION"), machine.kind());
+    let mut text = format!("{}\n\n", MachineFacts::of(machine).headline());
     for provider in topology.providers() {
         let _ = writeln!(text, "peer memory  {}", provider_line(provider));
     }

@@ -5,6 +5,7 @@ use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
 use serde::Serialize;
 
 use super::{job::Job, lane::Lane};
+use crate::facts::MachineFacts;
 
 /// One run. The keys are a contract with scripts: others may be added, none renamed.
 #[derive(Debug, Serialize)]
@@ -12,15 +13,6 @@ pub(super) struct Report {
     schema: &'static str,
     machine: MachineFacts,
     rows: Vec<Row>,
-}
-
-/// Where it was measured.
-#[derive(Debug, Serialize)]
-struct MachineFacts {
-    kind: String,
-    kernel: Option<String>,
-    /// `p2pdma_user`'s version, `loaded` where it tells none; `null` where it is not loaded.
-    module: Option<String>,
 }
 
 /// One path.
@@ -64,19 +56,6 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         table(&self.rows)
-    }
-}
-
-impl MachineFacts {
-    fn of(machine: &Machine) -> Self {
-        let facts = machine.facts();
-        let module = facts.list("/sys/module/p2pdma_user").ok();
-        let version = || facts.text("/sys/module/p2pdma_user/version").unwrap_or_else(|| "loaded".into());
-        Self {
-            kind: machine.kind().to_string(),
-            kernel: facts.text("/proc/sys/kernel/osrelease"),
-            module: module.map(|_| version()),
-        }
     }
 }
 
