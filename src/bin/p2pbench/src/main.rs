@@ -8,7 +8,9 @@ mod failure;
 mod machine;
 mod output;
 mod overview;
+mod pairs;
 mod run;
+mod text;
 
 use std::{io::Write, process::ExitCode};
 

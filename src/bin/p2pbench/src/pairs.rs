@@ -1,0 +1,202 @@
+//! Every SSD with every provider of peer memory, and what the kernel says of each such pair.
+
+use std::fmt;
+
+use p2pdma::{
+    Result,
+    machine::P2pmem,
+    topology::{MapType, Route, Topology},
+};
+
+use crate::text;
+
+/// The routes of a machine, by client, then by provider.
+///
+/// Displays as a line for each pair and, below a pair that could do better, why and how:
+///
+/// ```text
+/// 0000:03:00.0 -> 0000:05:00.0  direct    bus_addr       distance 4  at most 7.88 GB/s
+/// 0000:81:00.0 -> 0000:05:00.0  NO ROUTE  not_supported
+///     why   traffic between ... may not pass the host bridge: ...
+///     cure  put both below one PCIe switch, ...
+/// ```
+#[derive(Debug)]
+pub(crate) struct Pairs(Vec<Route>);
+
+impl Pairs {
+    pub(crate) fn of(topology: &Topology) -> Result<Self> {
+        let clients = topology.clients();
+        let pairs = clients.flat_map(|client| topology.providers().map(move |provider| (client, provider)));
+        let routes = pairs.map(|(client, provider)| topology.route(provider.address, client.address));
+        Ok(Self(routes.collect::<Result<_>>()?))
+    }
+
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.0.iter().map(row).collect();
+        let mut last = String::new();
+        for (route, line) in self.0.iter().zip(text::columns(&rows)) {
+            writeln!(f, "{line}")?;
+            f.write_str(&why(route))?;
+            f.write_str(&cure(route, &mut last))?;
+        }
+        Ok(())
+    }
+}
+
+fn row(route: &Route) -> [String; 5] {
+    let verdict = match route.is_supported() {
+        Some(true) => "direct",
+        Some(false) => "NO ROUTE",
+        None => "UNKNOWN",
+    };
+    [
+        format!("{} -> {}", route.client, route.provider),
+        verdict.to_owned(),
+        route.map_type.to_string(),
+        route.distance.map_or(String::new(), |distance| format!("distance {distance}")),
+        ceiling(route),
+    ]
+}
+
+/// Decimal units: 1 GB is 10^9 bytes.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes a second")]
+fn ceiling(route: &Route) -> String {
+    match route.ceiling_bytes_per_second {
+        _ if route.client == route.provider => "its own memory".to_owned(),
+        Some(bytes) => format!("at most {:.2} GB/s", bytes as f64 / 1e9),
+        None => String::new(),
+    }
+}
+
+fn why(route: &Route) -> String {
+    match route.map_type {
+        MapType::NotSupported | MapType::Unknown => text::paragraph("    why   ", &route.cause()),
+        // It works, but not the shortest way.
+        _ if !route.acs_redirect.is_empty() => text::paragraph("    why   ", &route.cause()),
+        _ => String::new(),
+    }
+}
+
+/// Said once for neighbours that need the same one: on a machine with many pairs most do.
+fn cure(route: &Route, last: &mut String) -> String {
+    let cure = route.remedies().join("; or ");
+    match cure.is_empty() {
+        true => String::new(),
+        false if cure == *last => "    cure  the same\n".to_owned(),
+        false => {
+            last.clone_from(&cure);
+            text::paragraph("    cure  ", &cure)
+        }
+    }
+}
+
+/// What this machine lacks for there to be a pair, and what would change that. Empty when it lacks nothing.
+pub(crate) fn missing(topology: &Topology) -> String {
+    let mut missing = String::new();
+    if topology.providers().next().is_none() {
+        let cure = "none: no PCI device of this machine has given memory to p2pdma (it takes an SSD with a CMB, or a \
+                    device bound to the p2pdma_user driver, on a kernel with CONFIG_PCI_P2PDMA)";
+        missing += &text::paragraph("peer memory  ", cure);
+    }
+    if topology.clients().next().is_none() {
+        let cure = "none: this machine has no NVMe function (in a virtual machine, an NVMe controller has to be passed \
+                    through or emulated: virtio and SCSI disks cannot reach peer memory)";
+        missing += &text::paragraph("SSD          ", cure);
+    }
+    missing
+}
+
+/// `64 MiB, 63.9 free`.
+pub(crate) fn pool(p2pmem: &P2pmem) -> String {
+    match (p2pmem.size, p2pmem.available) {
+        (None, _) => "size unknown".to_owned(),
+        (Some(size), None) => text::size(size),
+        (Some(size), Some(available)) if size == available => format!("{}, all free", text::size(size)),
+        (Some(size), Some(available)) => format!("{}, {} free", text::size(size), text::part(available, size)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdma::machine::{
+        Machine, Mock,
+        mock::{Cpu, Function, Port},
+    };
+
+    use super::*;
+
+    fn displayed(mock: Mock) -> String {
+        let topology = Topology::scan(&Machine::mock(mock)).expect("a topology");
+        Pairs::of(&topology).expect("pairs").to_string()
+    }
+
+    /// A switch with an SSD and peer memory below it, whose downstream ports redirect.
+    fn redirecting(cpu: Cpu) -> Mock {
+        let mut mock = Mock::new(cpu);
+        let at = |text: &str| Some(text.parse().expect("an address"));
+        let port = |address: &str, parent, port| Function::port(at(address).expect("an address"), parent, port);
+        mock.function(&port("00:01.0", None, Port::Root));
+        mock.function(&port("01:00.0", at("00:01.0"), Port::Upstream));
+        for address in ["02:00.0", "02:01.0"] {
+            let downstream = port(address, at("01:00.0"), Port::Downstream);
+            mock.function(&Function { acs_control: Some(0x1d), ..downstream });
+        }
+        mock.ssd("03:00.0".parse().expect("an address"), at("02:00.0"), 1 << 20).expect("an SSD");
+        mock.provider("04:00.0".parse().expect("an address"), at("02:01.0"), 64 << 20);
+        mock
+    }
+
+    #[test]
+    fn a_direct_pair_is_one_line() {
+        let text = displayed(Mock::root_ports(Cpu::AmdZen).expect("a machine"));
+        let expected = "0000:01:00.0 -> 0000:02:00.0  direct  thru_host_bridge  distance 4  at most 7.88 GB/s\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_refused_pair_says_why_and_what_to_do() {
+        let text = displayed(redirecting(Cpu::IntelUnlisted));
+        assert!(text.starts_with("0000:03:00.0 -> 0000:04:00.0  NO ROUTE  not_supported\n    why   traffic"), "{text}");
+        assert!(text.contains("\n    cure  boot with the kernel parameter"), "{text}");
+        assert!(text.contains("pci=disable_acs_redir=0000:02:01.0;0000:02:00.0 "), "whole, to be copied: {text}");
+    }
+
+    #[test]
+    fn a_pair_that_takes_the_long_way_says_how_to_shorten_it() {
+        let text = displayed(redirecting(Cpu::AmdZen));
+        assert!(text.starts_with("0000:03:00.0 -> 0000:04:00.0  direct  thru_host_bridge  distance 4"), "{text}");
+        assert!(text.contains("\n    why   ") && text.contains("\n    cure  boot with"), "{text}");
+    }
+
+    #[test]
+    fn a_cure_is_printed_once_for_neighbours() {
+        let mut mock = Mock::root_ports(Cpu::IntelUnlisted).expect("a machine");
+        mock.provider("00:03.0".parse().expect("an address"), None, 1 << 20);
+        let text = displayed(mock);
+        assert_eq!(text.matches("    cure  put both").count(), 1, "{text}");
+        assert_eq!(text.matches("    cure  the same").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn nothing_is_missing_where_there_are_pairs() {
+        let missing = |mock| missing(&Topology::scan(&Machine::mock(mock)).expect("a topology"));
+        assert_eq!(missing(Mock::one_switch(Cpu::AmdZen).expect("a machine")), "");
+        let bare = missing(Mock::new(Cpu::AmdZen));
+        assert!(bare.contains("peer memory  none: ") && bare.contains("SSD          none: "), "{bare}");
+    }
+
+    #[test]
+    fn a_pool_that_was_never_touched_is_all_free() {
+        let pool = |size, available| pool(&P2pmem { size, available, published: None });
+        assert_eq!(pool(Some(64 << 20), Some(64 << 20)), "64 MiB, all free");
+        assert_eq!(pool(Some(64 << 20), Some(4096)), "64 MiB, 0.0 free");
+        assert_eq!(pool(Some(64 << 20), None), "64 MiB");
+        assert_eq!(pool(None, Some(1)), "size unknown");
+    }
+}

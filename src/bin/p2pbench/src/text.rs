@@ -1,0 +1,98 @@
+//! Text for a terminal: columns, and lines broken between words.
+
+/// What fits on a terminal of 100 columns behind the label MOCK.
+const WIDTH: usize = 94;
+
+/// Rows whose cells line up, two blanks apart. A column that is empty everywhere takes no room.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).filter(|(_, width)| **width > 0);
+        let cells: Vec<_> = cells.map(|(cell, &width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A text behind a label, broken between words; its later lines start where its first one does.
+pub(crate) fn paragraph(label: &str, text: &str) -> String {
+    let indent = label.chars().count();
+    let (mut lines, mut line) = (String::new(), label.to_owned());
+    let mut used = indent;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > indent && used + 1 + length > WIDTH {
+            lines += &format!("{line}\n");
+            (line, used) = (" ".repeat(indent), indent);
+        }
+        if used > indent {
+            line.push(' ');
+            used += 1;
+        }
+        line += word;
+        used += length;
+    }
+    lines + &line + "\n"
+}
+
+/// A length as people write it, in binary units: `64 MiB`, `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let (unit, name) = unit(bytes);
+    format!("{} {name}", number(bytes, unit))
+}
+
+/// A part of a whole, in the whole's unit, rounded down: what is not all of it never reads as if it were.
+pub(crate) fn part(bytes: u64, whole: u64) -> String {
+    number(bytes, unit(whole).0)
+}
+
+fn unit(bytes: u64) -> (u64, &'static str) {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    units.into_iter().find(|(unit, _)| bytes >= *unit).unwrap_or((1, "B"))
+}
+
+fn number(bytes: u64, unit: u64) -> String {
+    match (bytes / unit, bytes % unit) {
+        (whole, 0) => whole.to_string(),
+        (whole, rest) => format!("{whole}.{}", u128::from(rest) * 10 / u128::from(unit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_line_up_and_empty_columns_take_no_room() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned);
+        assert_eq!(columns(&[row(["├─ a", "", "b"]), row(["c", "", ""])]), ["├─ a  b", "c"]);
+        assert_eq!(columns::<1>(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_paragraph_breaks_between_words_and_loses_none() {
+        let word = "w".repeat(30);
+        let text = paragraph("  why  ", &format!("{word} {word} {word} end"));
+        assert_eq!(text, format!("  why  {word} {word}\n       {word} end\n"));
+    }
+
+    #[test]
+    fn a_word_longer_than_the_line_stays_whole() {
+        let word = "w".repeat(200);
+        assert_eq!(paragraph("> ", &word), format!("> {word}\n"));
+        assert_eq!(paragraph("> ", ""), "> \n");
+    }
+
+    #[test]
+    fn sizes_are_in_binary_units() {
+        assert_eq!([0, 1023, 1024, 64 << 20, 3 << 29].map(size), ["0 B", "1023 B", "1 KiB", "64 MiB", "1.5 GiB"]);
+    }
+
+    #[test]
+    fn a_part_is_in_the_unit_of_the_whole_and_never_rounded_up() {
+        assert_eq!(part((64 << 20) - 1, 64 << 20), "63.9");
+        assert_eq!(part(0, 64 << 20), "0");
+        assert_eq!(part(4096, 32 << 30), "0.0");
+    }
+}
