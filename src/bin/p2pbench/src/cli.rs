@@ -31,8 +31,31 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show the PCIe tree, and what the kernel says of every SSD with every provider of peer memory.
+    ///
+    /// What takes no part in transfers is folded in the tree; the JSON has it all. Root sees more: an ordinary user
+    /// cannot read ACS. Exit code 0 whatever it shows.
+    Topo(TopoOptions),
+
     /// Measure transfers between an SSD or file and peer memory.
     Run(RunOptions),
+}
+
+/// How `topo` shows it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TopoOptions {
+    /// The form; --json stands for --format json [default: tree].
+    #[arg(long, value_name = "FORMAT", hide_default_value = true)]
+    pub(crate) format: Option<TopoFormat>,
+}
+
+/// A form of the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopoFormat {
+    /// For people.
+    Tree,
+    /// For programs.
+    Json,
 }
 
 /// What `run` measures.

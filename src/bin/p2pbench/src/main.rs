@@ -11,6 +11,7 @@ mod overview;
 mod pairs;
 mod run;
 mod text;
+mod topo;
 
 use std::{io::Write, process::ExitCode};
 
@@ -57,6 +58,7 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     let mut output = Output::new(machine.kind());
     match &cli.command {
         None => overview::overview(&machine, &mut output, cli.json),
+        Some(Command::Topo(options)) => topo::command(&machine, options, &mut output, cli.json),
         Some(Command::Run(options)) => run::command(&machine, options, &mut output, cli.json),
     }
 }

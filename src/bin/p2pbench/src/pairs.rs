@@ -12,12 +12,14 @@ use crate::text;
 
 /// The routes of a machine, by client, then by provider.
 ///
-/// Displays as a line for each pair and, below a pair that could do better, why and how:
+/// Displays as a line for each pair and, below them, why some cannot, or could do better, and what helps. Pairs with the
+/// same answer share a note: on a large machine there are hundreds of them.
 ///
 /// ```text
 /// 0000:03:00.0 -> 0000:05:00.0  direct    bus_addr       distance 4  at most 7.88 GB/s
-/// 0000:81:00.0 -> 0000:05:00.0  NO ROUTE  not_supported
-///     why   traffic between ... may not pass the host bridge: ...
+/// 0000:81:00.0 -> 0000:05:00.0  NO ROUTE  not_supported                                 [1]
+///
+/// [1] why   traffic between ... may not pass the host bridge: ...
 ///     cure  put both below one PCIe switch, ...
 /// ```
 #[derive(Debug)]
@@ -38,18 +40,14 @@ impl Pairs {
 
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<_> = self.0.iter().map(row).collect();
-        let mut last = String::new();
-        for (route, line) in self.0.iter().zip(text::columns(&rows)) {
-            writeln!(f, "{line}")?;
-            f.write_str(&why(route))?;
-            f.write_str(&cure(route, &mut last))?;
-        }
-        Ok(())
+        let notes = Note::all(&self.0);
+        let rows: Vec<_> = self.0.iter().map(|route| row(route, &notes)).collect();
+        text::columns(&rows).iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        notes.iter().try_for_each(|note| write!(f, "\n{note}"))
     }
 }
 
-fn row(route: &Route) -> [String; 5] {
+fn row(route: &Route, notes: &[Note<'_>]) -> [String; 6] {
     let verdict = match route.is_supported() {
         Some(true) => "direct",
         Some(false) => "NO ROUTE",
@@ -61,6 +59,7 @@ fn row(route: &Route) -> [String; 5] {
         route.map_type.to_string(),
         route.distance.map_or(String::new(), |distance| format!("distance {distance}")),
         ceiling(route),
+        notes.iter().find(|note| note.speaks_of(route)).map_or(String::new(), Note::mark),
     ]
 }
 
@@ -74,25 +73,56 @@ fn ceiling(route: &Route) -> String {
     }
 }
 
-fn why(route: &Route) -> String {
-    match route.map_type {
-        MapType::NotSupported | MapType::Unknown => text::paragraph("    why   ", &route.cause()),
-        // It works, but not the shortest way.
-        _ if !route.acs_redirect.is_empty() => text::paragraph("    why   ", &route.cause()),
-        _ => String::new(),
+/// Why pairs are not as good as they could be, and what would help.
+struct Note<'a> {
+    number: usize,
+    /// The first of them, which stands for all.
+    route: &'a Route,
+    remedies: Vec<String>,
+    /// How many pairs it speaks of.
+    pairs: usize,
+}
+
+impl<'a> Note<'a> {
+    /// One for each kind of answer with each cure, in the order of the pairs.
+    fn all(routes: &'a [Route]) -> Vec<Self> {
+        let mut notes: Vec<Self> = Vec::new();
+        for route in routes.iter().filter(|route| !is_as_good_as_can_be(route)) {
+            match notes.iter_mut().find(|note| note.speaks_of(route)) {
+                Some(note) => note.pairs += 1,
+                None => notes.push(Self { number: notes.len() + 1, route, remedies: route.remedies(), pairs: 1 }),
+            }
+        }
+        notes
+    }
+
+    fn speaks_of(&self, route: &Route) -> bool {
+        let same = self.route.map_type == route.map_type && self.route.is_supported() == route.is_supported();
+        same && !is_as_good_as_can_be(route) && self.remedies == route.remedies()
+    }
+
+    fn mark(&self) -> String {
+        format!("[{}]", self.number)
     }
 }
 
-/// Said once for neighbours that need the same one: on a machine with many pairs most do.
-fn cure(route: &Route, last: &mut String) -> String {
-    let cure = route.remedies().join("; or ");
-    match cure.is_empty() {
-        true => String::new(),
-        false if cure == *last => "    cure  the same\n".to_owned(),
-        false => {
-            last.clone_from(&cure);
-            text::paragraph("    cure  ", &cure)
-        }
+/// An entry that might be missing in a list of ACS ports is not worth a note where the answer is known.
+fn is_as_good_as_can_be(route: &Route) -> bool {
+    let known = matches!(route.map_type, MapType::BusAddr | MapType::ThruHostBridge);
+    known && route.acs_redirect.is_empty()
+}
+
+impl fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = self.mark();
+        let likewise = match self.pairs {
+            1 => String::new(),
+            2 => format!(" (and likewise the other pair marked {mark})"),
+            pairs => format!(" (and likewise the {} other pairs marked {mark})", pairs - 1),
+        };
+        f.write_str(&text::paragraph(&format!("{mark} why   "), &(self.route.cause() + &likewise)))?;
+        let label = format!("{:width$} cure  ", "", width = mark.len());
+        f.write_str(&text::paragraph(&label, &self.remedies.join("; or ")))
     }
 }
 
@@ -162,7 +192,8 @@ mod tests {
     #[test]
     fn a_refused_pair_says_why_and_what_to_do() {
         let text = displayed(redirecting(Cpu::IntelUnlisted));
-        assert!(text.starts_with("0000:03:00.0 -> 0000:04:00.0  NO ROUTE  not_supported\n    why   traffic"), "{text}");
+        let start = "0000:03:00.0 -> 0000:04:00.0  NO ROUTE  not_supported  [1]\n\n[1] why   traffic";
+        assert!(text.starts_with(start), "{text}");
         assert!(text.contains("\n    cure  boot with the kernel parameter"), "{text}");
         assert!(text.contains("pci=disable_acs_redir=0000:02:01.0;0000:02:00.0 "), "whole, to be copied: {text}");
     }
@@ -171,16 +202,19 @@ mod tests {
     fn a_pair_that_takes_the_long_way_says_how_to_shorten_it() {
         let text = displayed(redirecting(Cpu::AmdZen));
         assert!(text.starts_with("0000:03:00.0 -> 0000:04:00.0  direct  thru_host_bridge  distance 4"), "{text}");
-        assert!(text.contains("\n    why   ") && text.contains("\n    cure  boot with"), "{text}");
+        assert!(text.contains("\n[1] why   ") && text.contains("\n    cure  boot with"), "{text}");
     }
 
     #[test]
-    fn a_cure_is_printed_once_for_neighbours() {
+    fn pairs_with_the_same_answer_share_a_note() {
         let mut mock = Mock::root_ports(Cpu::IntelUnlisted).expect("a machine");
         mock.provider("00:03.0".parse().expect("an address"), None, 1 << 20);
+        mock.provider("00:04.0".parse().expect("an address"), None, 1 << 20);
         let text = displayed(mock);
-        assert_eq!(text.matches("    cure  put both").count(), 1, "{text}");
-        assert_eq!(text.matches("    cure  the same").count(), 1, "{text}");
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(text.matches("not_supported  [1]\n").count(), 3, "{text}");
+        assert_eq!(text.matches(" why   ").count(), 1, "{text}");
+        assert!(joined.contains("(and likewise the 2 other pairs marked [1])"), "{text}");
     }
 
     #[test]

@@ -3,16 +3,24 @@
 /// What fits on a terminal of 100 columns behind the label MOCK.
 const WIDTH: usize = 94;
 
-/// Rows whose cells line up, two blanks apart. A column that is empty everywhere takes no room.
+/// Rows whose cells line up, two blanks apart. The last cell of a row widens no column, and a column that is empty
+/// everywhere takes no room.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let widths: [Option<usize>; N] = std::array::from_fn(|column| width(rows, column));
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths).filter(|(_, width)| **width > 0);
-        let cells: Vec<_> = cells.map(|(cell, &width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
+        let cells = row.iter().zip(widths).filter_map(|(cell, width)| width.map(|width| format!("{cell:width$}")));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// `None` for a column that is empty everywhere.
+fn width<const N: usize>(rows: &[[String; N]], column: usize) -> Option<usize> {
+    let used = rows.iter().filter(|row| !row[column].is_empty());
+    let width = |row: &[String; N]| {
+        if row[column + 1..].iter().all(String::is_empty) { 0 } else { row[column].chars().count() }
+    };
+    used.map(width).max()
 }
 
 /// A text behind a label, broken between words; its later lines start where its first one does.
@@ -68,6 +76,12 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(str::to_owned);
         assert_eq!(columns(&[row(["├─ a", "", "b"]), row(["c", "", ""])]), ["├─ a  b", "c"]);
         assert_eq!(columns::<1>(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_last_cell_of_a_row_widens_nothing() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned);
+        assert_eq!(columns(&[row(["a", "b"]), row(["a long line", ""])]), ["a  b", "a long line"]);
     }
 
     #[test]

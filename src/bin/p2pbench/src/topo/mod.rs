@@ -1,0 +1,56 @@
+//! `p2pbench topo`: the PCIe tree and its pairs. It shows; to judge is the business of `check`.
+
+mod json;
+mod line;
+mod tree;
+
+use p2pdma::{
+    Refusal,
+    machine::Machine,
+    topology::{RULES, Topology},
+};
+
+use crate::{
+    cli::{TopoFormat, TopoOptions},
+    facts::MachineFacts,
+    failure::Failure,
+    output::Output,
+    pairs::{self, Pairs},
+};
+use json::Document;
+use tree::Tree;
+
+/// Prints the tree. A machine without a route, an SSD or a provider is no failure here.
+pub(crate) fn command(
+    machine: &Machine,
+    options: &TopoOptions,
+    output: &mut Output,
+    json: bool,
+) -> Result<(), Failure> {
+    let format = format(options, json)?;
+    let topology = Topology::scan(machine)?;
+    let pairs = Pairs::of(&topology)?;
+    match format {
+        TopoFormat::Json => output.json(&Document::new(machine, &topology, &pairs))?,
+        TopoFormat::Tree => output.text(&text(machine, &topology, &pairs))?,
+    }
+    Ok(())
+}
+
+fn format(options: &TopoOptions, json: bool) -> Result<TopoFormat, Failure> {
+    match (options.format, json) {
+        (Some(TopoFormat::Tree), true) => {
+            Err(Failure::Usage(Refusal::new("--json", "it contradicts --format tree", "give one of them")))
+        }
+        (_, true) => Ok(TopoFormat::Json),
+        (format, false) => Ok(format.unwrap_or(TopoFormat::Tree)),
+    }
+}
+
+fn text(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
+    let mut text = format!("{}\n\n{}\n", MachineFacts::of(machine).headline(), Tree::new(machine, topology));
+    if !pairs.routes().is_empty() {
+        text += &format!("client -> provider, by the rules of Linux {RULES}:\n{pairs}");
+    }
+    text + &pairs::missing(topology)
+}
