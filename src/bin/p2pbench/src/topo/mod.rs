@@ -54,3 +54,19 @@ fn text(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
     }
     text + &pairs::missing(topology)
 }
+
+#[cfg(test)]
+mod tests {
+    use p2pdma::machine::{Mock, mock::Cpu};
+
+    use super::*;
+
+    #[test]
+    fn a_machine_without_ssd_and_peer_memory_says_what_would_change_that() {
+        let machine = Machine::mock(Mock::new(Cpu::AmdZen));
+        let topology = Topology::scan(&machine).expect("a topology");
+        let text = text(&machine, &topology, &Pairs::of(&topology).expect("pairs"));
+        assert!(text.contains("peer memory  none: ") && text.contains("p2pdma_user driver"), "{text}");
+        assert!(text.contains("SSD          none: ") && !text.contains("->"), "{text}");
+    }
+}

@@ -1,0 +1,10 @@
+//! p2pbench as its users run it: arguments in; exit code, stdout and stderr out. All of it on mock machines.
+
+#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+
+mod golden;
+mod mock;
+mod pipe;
+mod program;
+mod refusal;
+mod topo;
