@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2pdma::{
     Error, Result,
     machine::{Access, Machine, Mock, mock::Cpu},
-    memory::{Copier, HostMemory, PeerMemory, Provider},
+    memory::{Arena, Copier, HostMemory, PeerMemory, Provider},
     pci::Address,
     storage::{BlockDevice, File, namespaces},
     topology::Topology,
@@ -286,4 +286,40 @@ fn a_queue_may_move_to_another_thread() {
     queue.read(&pair, 0, memory.all()).unwrap();
     let moved = std::thread::spawn(move || queue.wait().map(|receipt| receipt.bytes()));
     assert_eq!(moved.join().unwrap().unwrap(), 4096);
+}
+
+#[test]
+fn parts_of_an_arena_are_apart_and_go_back_after_their_operations() {
+    let machine = switch();
+    let provider = Provider::find(&machine, address("0000:05:00.0")).unwrap();
+    let arena = Arena::new(&provider, 1 << 20).unwrap();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let (first, second) = (arena.allocate(4096, 4096).unwrap(), arena.allocate(4096, 4).unwrap());
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &first).unwrap();
+    queue.read(&pair, 0, first.all()).unwrap();
+    queue.read(&pair, 4096, second.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes_direct() + queue.wait().unwrap().bytes_direct(), 8192);
+    assert_eq!([contents(&first), contents(&second)].concat(), host_read(&mut queue, &file, 0, 8192));
+
+    queue.read(&pair, 0, second.all()).unwrap();
+    drop(second);
+    assert_eq!(arena.free(), (1 << 20) - 8192, "an operation in flight keeps its part");
+    queue.wait().unwrap();
+    assert_eq!(arena.free(), (1 << 20) - 4096);
+    drop((first, arena));
+    assert_eq!(provider.pool().unwrap().available, provider.pool().unwrap().size);
+}
+
+#[test]
+fn an_arena_refuses_what_it_has_not_got_with_the_numbers() {
+    let provider = Provider::find(&switch(), address("0000:05:00.0")).unwrap();
+    let arena = Arena::new(&provider, 65_536).unwrap();
+    let _kept = arena.allocate(4096, 4096).unwrap();
+    let full = arena.allocate(65_536, 4).unwrap_err();
+    assert!(matches!(full, Error::PoolExhausted(_)));
+    assert!(full.to_string().contains("61440 are free, 61440 in one piece"), "{full}");
+    assert!(matches!(arena.allocate(0, 4), Err(Error::Invalid(_))));
+    assert!(matches!(arena.allocate(4096, 3), Err(Error::Invalid(_))));
+    assert!(matches!(arena.allocate(4096, 8192), Err(Error::Invalid(_))));
 }

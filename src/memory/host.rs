@@ -32,7 +32,7 @@ impl HostMemory {
         let file = fs::File::from(memfd(c"p2pdma host memory", length as u64)?);
         let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less, but more than nothing");
         let mapping = Mapping::new(&file, length, None).map_err(failed)?;
-        Ok(Self { all: HostSlice { view: Arc::new(mapping).view(), file: Arc::new(file) } })
+        Ok(Self { all: HostSlice { view: mapping.view(), file: Arc::new(file) } })
     }
 
     /// Length in bytes.

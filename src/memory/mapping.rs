@@ -43,8 +43,10 @@ impl Mapping {
     }
 
     /// All of it.
-    pub(super) fn view(self: &Arc<Self>) -> View {
-        View { mapping: Arc::clone(self), offset: 0, length: self.len() }
+    pub(super) fn view(self) -> View {
+        let length = self.len();
+        // INVARIANT: all of the mapping.
+        View { block: Arc::new(Block { mapping: Arc::new(self), _share: None }), offset: 0, length }
     }
 }
 
@@ -54,14 +56,22 @@ impl fmt::Debug for Mapping {
     }
 }
 
-/// A range of a mapping, and a share in owning it.
+/// What is allocated and given back in one piece: a mapping, or an arena's part of one.
+struct Block {
+    mapping: Arc<Mapping>,
+    /// Gives an arena's part back on drop.
+    _share: Option<Lease>,
+}
+
+/// A range of a mapping, and a share in owning the block it lies in.
 ///
 /// # Invariants
 ///
 /// `offset + length` is at most the mapping's length.
 #[derive(Clone)]
 pub(crate) struct View {
-    mapping: Arc<Mapping>,
+    block: Arc<Block>,
+    /// From the start of the mapping.
     pub(super) offset: usize,
     length: usize,
 }
@@ -72,12 +82,12 @@ impl View {
     }
 
     pub(crate) fn provider(&self) -> Option<Address> {
-        self.mapping.provider
+        self.block.mapping.provider
     }
 
     /// Where it starts in this process's address space; for system calls only.
     pub(crate) fn address(&self) -> *mut u8 {
-        self.mapping.raw.as_mut_ptr().wrapping_add(self.offset)
+        self.block.mapping.raw.as_mut_ptr().wrapping_add(self.offset)
     }
 
     /// A part of it; `range` counts from its own start.
@@ -89,7 +99,13 @@ impl View {
             return Err(Error::Invalid(Refusal::new(thing, cause, "ask for a range within it")));
         }
         // INVARIANT: end is at most this view's length, which keeps it within the mapping.
-        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + start, length: end - start })
+        Ok(Self { block: Arc::clone(&self.block), offset: self.offset + start, length: end - start })
+    }
+
+    /// The same range as a block of its own: `share` is dropped with the last view of it.
+    pub(super) fn into_block(self, share: Lease) -> Self {
+        let block = Block { mapping: Arc::clone(&self.block.mapping), _share: Some(share) };
+        Self { block: Arc::new(block), ..self }
     }
 }
 
@@ -109,6 +125,6 @@ fn bounds(range: &impl RangeBounds<usize>, length: usize) -> (usize, usize) {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{} of {:?}", self.offset, self.offset + self.length, self.mapping)
+        write!(f, "{}..{} of {:?}", self.offset, self.offset + self.length, self.block.mapping)
     }
 }

@@ -4,13 +4,16 @@
 //! load is a SIGBUS; a system call on the same address answers EFAULT instead. So every CPU access is a system call
 //! (see [`Copier`]), and I/O names memory by handles that own the mapping.
 
+mod arena;
 mod copier;
 mod host;
 mod mapping;
 mod peer;
 mod provider;
+mod ranges;
 mod slice;
 
+pub use arena::Arena;
 pub use copier::Copier;
 pub use host::{HostMemory, HostSlice};
 pub(crate) use mapping::View;

@@ -1,6 +1,6 @@
 //! Peer memory: an allocation of a provider's pool, mapped.
 
-use std::{io, ops::RangeBounds, sync::Arc};
+use std::{io, ops::RangeBounds};
 
 use super::{
     Copier, Provider,
@@ -14,8 +14,8 @@ use crate::{Error, Refusal, Result, machine::Machine, pci::Address};
 /// There is no way to borrow it. Copy with a [`Copier`], move data with a [`Queue`](crate::transfer::Queue).
 #[derive(Debug, Clone)]
 pub struct PeerMemory {
-    view: View,
-    provider: Address,
+    pub(super) view: View,
+    pub(super) provider: Address,
 }
 
 /// A range of peer memory, and a share in owning it.
@@ -30,8 +30,7 @@ impl PeerMemory {
         }
         let backing = machine.backing(address, length)?;
         let mapping = Mapping::new(&backing.fd, length, Some(address)).map_err(|e| not_mapped(provider, length, e))?;
-        let mapping = Arc::new(mapping.with_lease(backing.lease));
-        let memory = Self { view: mapping.view(), provider: address };
+        let memory = Self { view: mapping.with_lease(backing.lease).view(), provider: address };
         Copier::new()?.zero(&memory.all())?;
         Ok(memory)
     }
