@@ -104,24 +104,20 @@ impl Error {
 
     /// A failed system call on `thing`, sorted by its errno: no privilege and no such thing are kinds of their own.
     pub(crate) fn syscall(call: &'static str, thing: impl fmt::Display, source: io::Error, cure: &str) -> Self {
-        let cause = format!("{call}: {}", Errno(&source));
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
-                Self::NotAllowed(Refusal::new(thing, cause, "run as root, or have root grant access to it"))
+                let cure = "run as root, or have root grant access to it";
+                Self::NotAllowed(Refusal::new(thing, format!("{call}: permission denied"), cure))
             }
-            io::ErrorKind::NotFound => Self::NotFound(Refusal::new(thing, cause, "check the name")),
-            _ => Self::Io { refusal: Refusal::new(thing, cause, cure), source: SyscallError { call, source } },
+            io::ErrorKind::NotFound => {
+                Self::NotFound(Refusal::new(thing, format!("{call}: it does not exist"), "check the name"))
+            }
+            // The errno is the source's to say.
+            _ => {
+                let refusal = Refusal::new(thing, format!("{call} failed"), cure);
+                Self::Io { refusal, source: SyscallError { call, source } }
+            }
         }
-    }
-}
-
-/// An errno in words, without the number that `io::Error` adds.
-struct Errno<'a>(&'a io::Error);
-
-impl fmt::Display for Errno<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
     }
 }
 
@@ -141,6 +137,6 @@ mod tests {
         assert!(matches!(error(libc::EACCES), Error::NotAllowed(_)));
         assert!(matches!(error(libc::ENOENT), Error::NotFound(_)));
         assert!(matches!(error(libc::EIO), Error::Io { .. }));
-        assert_eq!(error(libc::EIO).to_string(), "/dev/x: open: Input/output error; replace the drive");
+        assert_eq!(error(libc::EIO).to_string(), "/dev/x: open failed; replace the drive");
     }
 }

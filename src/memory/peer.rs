@@ -6,7 +6,11 @@ use super::{
     Copier, Provider,
     mapping::{Mapping, View},
 };
-use crate::{Error, Refusal, Result, machine::Machine, pci::Address};
+use crate::{
+    Error, Refusal, Result,
+    machine::{Machine, MachineKind},
+    pci::Address,
+};
 
 /// An allocation of a provider's memory. It goes back to the pool when this, its slices and the operations on them are
 /// gone.
@@ -28,6 +32,7 @@ impl PeerMemory {
         if length == 0 {
             return Err(Error::Invalid(Refusal::new(address, "an allocation of 0 bytes", "ask for at least one byte")));
         }
+        may_be_copied(machine, address)?;
         let backing = machine.backing(address, length)?;
         let mapping = Mapping::new(&backing.fd, length, Some(address)).map_err(|e| not_mapped(provider, length, e))?;
         let memory = Self { view: mapping.with_lease(backing.lease).view(), provider: address };
@@ -90,6 +95,16 @@ impl PeerSlice {
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         self.0.part(range).map(Self)
     }
+}
+
+/// `p2pmem_alloc_mmap` maps with the page protection of ordinary memory (drivers/pci/p2pdma.c). On x86 the MTRRs make
+/// that uncached; elsewhere it is a cached alias of device memory, which the CPU must not touch, even to clear it.
+fn may_be_copied(machine: &Machine, provider: Address) -> Result<()> {
+    if cfg!(target_arch = "x86_64") || machine.kind() == MachineKind::Mock {
+        return Ok(());
+    }
+    let cause = "the CPU may touch mapped peer memory on x86-64 only, and it must be cleared before use";
+    Err(Error::NotAllowed(Refusal::new(provider, cause, "use an x86-64 machine")))
 }
 
 /// `p2pmem_alloc_mmap` (drivers/pci/p2pdma.c) says ENOMEM when no chunk has so long a free run, ENODEV or EINVAL when

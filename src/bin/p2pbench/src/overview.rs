@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use p2pdma::{
     machine::{Machine, MachineKind},
+    memory::Provider,
     pci::Address,
     storage,
     topology::{Route, Topology},
@@ -31,7 +32,7 @@ pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Re
         None if machine.kind() == MachineKind::Host && topology.providers().next().is_none() => {
             on_the_mock(output, json)
         }
-        None => refuse(&pairs),
+        None => refuse(machine, &pairs),
     }
 }
 
@@ -52,11 +53,13 @@ struct Pair {
     provider: Address,
 }
 
-/// The nearest pair that can go direct; an SSD's own CMB comes last, as it measures no route.
+/// The nearest pair that can go direct and whose memory may be allocated. CMBs come last: they are small, and an SSD's own
+/// measures no route.
 fn best(machine: &Machine, pairs: &Pairs) -> Option<Pair> {
     let yes = |route: &Route| {
         let source = storage::namespaces(machine, route.client).into_iter().next()?;
-        let rank = (route.client == route.provider, route.distance);
+        let provider = Provider::find(machine, route.provider).ok()?;
+        let rank = (route.client == route.provider, provider.driver() == "nvme", route.distance);
         route.is_supported()?.then_some((rank, Pair { source, provider: route.provider }))
     };
     pairs.routes().iter().filter_map(yes).min_by_key(|(rank, _)| *rank).map(|(_, pair)| pair)
@@ -86,11 +89,15 @@ fn on_the_mock(output: &mut Output, json: bool) -> Result<(), Failure> {
     overview(&machine, &mut Output::new(machine.kind()), json)
 }
 
-/// No pair can go direct: the first verdict that says no is the answer, else what could not be told.
-fn refuse(pairs: &Pairs) -> Result<(), Failure> {
-    let no = pairs.routes().iter().find(|route| route.is_supported() == Some(false));
-    match no.or_else(|| pairs.routes().first()) {
-        Some(route) => Err(Failure::of_route(route)),
-        None => Err(Failure::nothing_to_pair()),
+/// No pair can be measured: the first route that the kernel refuses is the answer, then the first memory that may not be
+/// allocated, then what could not be told.
+fn refuse(machine: &Machine, pairs: &Pairs) -> Result<(), Failure> {
+    let routes = pairs.routes();
+    if let Some(route) = routes.iter().find(|route| route.is_supported() == Some(false)) {
+        return Err(Failure::of_route(route));
     }
+    for route in routes {
+        Provider::find(machine, route.provider)?;
+    }
+    Err(routes.first().map_or_else(Failure::nothing_to_pair, Failure::of_route))
 }

@@ -1,0 +1,47 @@
+//! What the library costs on top of the kernel, on the mock machine: scan, route, and one read through a queue.
+//!
+//! `cargo bench --bench overhead`. No figure of this is one of hardware.
+#![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use p2pdma::{
+    machine::{Access, Machine, Mock, mock::Cpu},
+    memory::Provider,
+    pci::Address,
+    storage::File,
+    topology::Topology,
+    transfer::{Options, Queue},
+};
+
+fn switch() -> Machine {
+    Machine::mock(Mock::one_switch(Cpu::AmdZen).expect("a mock machine"))
+}
+
+fn address(text: &str) -> Address {
+    text.parse().expect("an address")
+}
+
+fn topology(criterion: &mut Criterion) {
+    let machine = switch();
+    criterion.bench_function("scan of 9 functions", |bencher| bencher.iter(|| Topology::scan(&machine)));
+    let topology = Topology::scan(&machine).expect("a scan");
+    let (provider, client) = (address("0000:05:00.0"), address("0000:03:00.0"));
+    criterion.bench_function("route", |bencher| bencher.iter(|| topology.route(provider, client)));
+}
+
+fn reads(criterion: &mut Criterion) {
+    let machine = switch();
+    let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
+    let memory = Provider::find(&machine, address("0000:05:00.0")).and_then(|p| p.allocate(4096)).expect("memory");
+    let mut queue = Queue::new(&machine, Options { depth: 1, ..Options::default() }).expect("a queue");
+    let pair = queue.bind(&file, &memory).expect("a pair");
+    criterion.bench_function("MOCK read of 4 KiB, depth 1", |bencher| {
+        bencher.iter(|| {
+            queue.read(&pair, 4096, memory.all()).expect("taken");
+            queue.wait().and_then(|receipt| receipt.complete()).expect("a complete read")
+        });
+    });
+}
+
+criterion_group!(benches, topology, reads);
+criterion_main!(benches);

@@ -1,0 +1,69 @@
+//! A queue at work allocates nothing: counted by the allocator, operation by operation.
+#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+#![expect(unsafe_code, reason = "an allocator is an unsafe trait; this one counts and passes on")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use p2pdma::{
+    machine::{Access, Machine, Mock, mock::Cpu},
+    memory::Provider,
+    storage::File,
+    transfer::{Options, Queue},
+};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting the calls of each thread.
+struct Counting;
+
+// SAFETY: every call is passed on unchanged; counting neither allocates nor unwinds (the cell needs no destructor).
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on: `pointer` came from `alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Keeps a queue full for `operations` reads.
+fn work(queue: &mut Queue, step: impl Fn(&mut Queue), operations: u32) {
+    for _ in 0..operations {
+        while queue.in_flight() < 8 {
+            step(queue);
+        }
+        queue.wait().and_then(|receipt| receipt.complete()).expect("a complete read");
+    }
+}
+
+#[test]
+fn a_queue_at_work_allocates_nothing() {
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).expect("a mock machine"));
+    let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
+    let address = "0000:05:00.0".parse().expect("an address");
+    let memory = Provider::find(&machine, address).and_then(|provider| provider.allocate(65_536)).expect("memory");
+    let mut queue = Queue::new(&machine, Options { depth: 8, ..Options::default() }).expect("a queue");
+    let pair = queue.bind(&file, &memory).expect("a pair");
+    let slice = memory.slice(..4096).expect("a slice");
+    let step = |queue: &mut Queue| {
+        queue.read(&pair, 4096, slice.clone()).expect("taken");
+    };
+    work(&mut queue, step, 100);
+    let before = ALLOCATIONS.get();
+    work(&mut queue, step, 10_000);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    let control = Box::new(ALLOCATIONS.get());
+    assert_eq!(ALLOCATIONS.get() - before, 1, "the count counts: {control}");
+}
