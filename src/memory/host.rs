@@ -27,7 +27,7 @@ impl HostMemory {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) when there is no such memory, or `length` is 0.
+    /// [`Error::Io`] when there is no such memory, or `length` is 0.
     pub fn allocate(length: usize) -> Result<Self> {
         let file = fs::File::from(memfd(c"p2pdma host memory", length as u64)?);
         let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less, but more than nothing");
