@@ -159,13 +159,11 @@ fn a_provider_that_was_unbound_answers_errors_and_no_signal() {
     assert_eq!(available(), 64 << 20);
 }
 
-#[test]
-fn an_unbind_while_operations_fly_ends_them_all_and_hangs_nothing() {
-    let _alone = alone();
+/// 64 operations fly while the provider is unbound; each of them ends, whole or with an error.
+fn unbind_in_flight(file: &File) {
     let memory = gpu().allocate(32 << 20).expect("memory");
-    let file = ssd(Access::Read);
     let mut queue = queue(64);
-    let pair = queue.bind(&file, &memory).expect("a route");
+    let pair = queue.bind(file, &memory).expect("a route");
     for index in 0..64 {
         let part = memory.slice(index << 19..(index + 1) << 19).expect("a part");
         queue.read(&pair, (index as u64) << 19, part).expect("taken");
@@ -175,11 +173,22 @@ fn an_unbind_while_operations_fly_ends_them_all_and_hangs_nothing() {
     let mut ended = 0;
     while queue.in_flight() > 0 {
         let receipt = queue.wait().expect("a receipt within the deadline");
-        assert!(receipt.bytes() == 1 << 19 || receipt.errno() == Some(libc::EFAULT), "{:?}", receipt);
+        assert!(receipt.bytes() == 1 << 19 || receipt.errno() == Some(libc::EFAULT), "{receipt:?}");
         ended += 1;
     }
     assert_eq!(ended, 64);
-    drop(unbinding.join().expect("the unbind ended"));
+    let unbound = unbinding.join().expect("the unbind ended");
+    assert!(Copier::new().unwrap().read(&memory.all(), &mut [0]).is_err(), "a copy from memory that has gone");
+    drop(unbound);
+}
+
+#[test]
+fn a_hundred_unbinds_while_operations_fly_end_them_all_and_hang_nothing() {
+    let _alone = alone();
+    let file = ssd(Access::Read);
+    for _ in 0..100 {
+        unbind_in_flight(&file);
+    }
     assert_eq!(leaked_queues(), 0);
 }
 
