@@ -52,8 +52,10 @@ pub(crate) struct TopoOptions {
 /// A form of the topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TopoFormat {
-    /// For people.
+    /// The PCIe tree and its pairs, for people.
     Tree,
+    /// Clients against providers, for people.
+    Matrix,
     /// For programs.
     Json,
 }

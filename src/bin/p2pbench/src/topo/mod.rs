@@ -2,6 +2,7 @@
 
 mod json;
 mod line;
+mod matrix;
 mod tree;
 
 use p2pdma::{
@@ -18,6 +19,7 @@ use crate::{
     pairs::{self, Pairs},
 };
 use json::Document;
+use matrix::Matrix;
 use tree::Tree;
 
 /// Prints the tree. A machine without a route, an SSD or a provider is no failure here.
@@ -33,14 +35,15 @@ pub(crate) fn command(
     match format {
         TopoFormat::Json => output.json(&Document::new(machine, &topology, &pairs))?,
         TopoFormat::Tree => output.text(&text(machine, &topology, &pairs))?,
+        TopoFormat::Matrix => output.text(&matrix(machine, &topology))?,
     }
     Ok(())
 }
 
 fn format(options: &TopoOptions, json: bool) -> Result<TopoFormat, Failure> {
     match (options.format, json) {
-        (Some(TopoFormat::Tree), true) => {
-            Err(Failure::Usage(Refusal::new("--json", "it contradicts --format tree", "give one of them")))
+        (Some(TopoFormat::Tree | TopoFormat::Matrix), true) => {
+            Err(Failure::Usage(Refusal::new("--json", "it contradicts --format", "give one of them")))
         }
         (_, true) => Ok(TopoFormat::Json),
         (format, false) => Ok(format.unwrap_or(TopoFormat::Tree)),
@@ -53,6 +56,11 @@ fn text(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
         text += &format!("client -> provider, by the rules of Linux {RULES}:\n{pairs}");
     }
     text + &pairs::missing(topology)
+}
+
+fn matrix(machine: &Machine, topology: &Topology) -> String {
+    let headline = MachineFacts::of(machine).headline();
+    format!("{headline}\n\n{}{}", Matrix(topology), pairs::missing(topology))
 }
 
 #[cfg(test)]
