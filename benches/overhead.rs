@@ -33,7 +33,7 @@ fn reads(criterion: &mut Criterion) {
     let machine = switch();
     let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
     let memory = Provider::find(&machine, address("0000:05:00.0")).and_then(|p| p.allocate(4096)).expect("memory");
-    let mut queue = Queue::new(&machine, Options { depth: 1, ..Options::default() }).expect("a queue");
+    let mut queue = Queue::new(&machine, Options::default().depth(1)).expect("a queue");
     let pair = queue.bind(&file, &memory).expect("a pair");
     criterion.bench_function("MOCK read of 4 KiB, depth 1", |bencher| {
         bencher.iter(|| {

@@ -43,7 +43,7 @@ fn ssd(access: Access) -> File {
 }
 
 fn queue(depth: u32) -> Queue {
-    Queue::new(&Machine::host(), Options { depth, deadline: Duration::from_secs(20) }).expect("a queue")
+    Queue::new(&Machine::host(), Options::default().depth(depth).deadline(Duration::from_secs(20))).expect("a queue")
 }
 
 fn bytes_of(memory: &PeerMemory) -> Vec<u8> {

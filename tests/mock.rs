@@ -30,7 +30,7 @@ fn peer(machine: &Machine, length: usize) -> Result<PeerMemory> {
 }
 
 fn queue(machine: &Machine) -> Queue {
-    Queue::new(machine, Options { depth: 8, deadline: Duration::from_secs(10) }).expect("a queue")
+    Queue::new(machine, Options::default().depth(8).deadline(Duration::from_secs(10))).expect("a queue")
 }
 
 fn contents(memory: &PeerMemory) -> Vec<u8> {
@@ -180,7 +180,7 @@ fn a_full_queue_says_so_and_goes_on_after_a_wait() {
         queue.read(&pair, 0, memory.all()).unwrap();
     }
     assert!(matches!(queue.read(&pair, 0, memory.all()), Err(Error::QueueFull(_))));
-    queue.wait().unwrap();
+    queue.wait().unwrap().complete().unwrap();
     queue.read(&pair, 0, memory.all()).unwrap();
 }
 
@@ -305,7 +305,7 @@ fn parts_of_an_arena_are_apart_and_go_back_after_their_operations() {
     queue.read(&pair, 0, second.all()).unwrap();
     drop(second);
     assert_eq!(arena.free(), (1 << 20) - 8192, "an operation in flight keeps its part");
-    queue.wait().unwrap();
+    queue.wait().unwrap().complete().unwrap();
     assert_eq!(arena.free(), (1 << 20) - 4096);
     drop((first, arena));
     assert_eq!(provider.pool().unwrap().available, provider.pool().unwrap().size);
@@ -322,4 +322,87 @@ fn an_arena_refuses_what_it_has_not_got_with_the_numbers() {
     assert!(matches!(arena.allocate(0, 4), Err(Error::Invalid(_))));
     assert!(matches!(arena.allocate(4096, 3), Err(Error::Invalid(_))));
     assert!(matches!(arena.allocate(4096, 8192), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn memory_and_queue_of_two_machines_do_not_mix() {
+    let (one, other) = (switch(), switch());
+    let file = File::open(&one, SSD, Access::Read).unwrap();
+    let foreign = peer(&other, 4096).unwrap();
+    let mut queue = queue(&one);
+    let refused = queue.bind(&file, &foreign).unwrap_err();
+    assert!(matches!(refused, Error::Invalid(_)) && refused.to_string().contains("another machine"), "{refused}");
+    let pair = queue.bind(&file, &peer(&one, 4096).unwrap()).unwrap();
+    assert!(matches!(queue.read(&pair, 0, foreign.all()), Err(Error::Invalid(_))), "the same address is not the same");
+}
+
+#[test]
+fn a_deadline_without_end_is_cut_and_panics_nowhere() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut queue = Queue::new(&machine, Options::default().deadline(Duration::MAX)).unwrap();
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes(), 4096);
+}
+
+#[test]
+fn a_write_that_was_never_started_does_not_start_when_the_queue_is_dropped() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::ReadWrite).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let before = host_read(&mut queue(&machine), &file, 0, 4096);
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.write(&pair, 0, memory.all()).unwrap();
+    drop(queue);
+    assert_eq!(host_read(&mut self::queue(&machine), &file, 0, 4096), before);
+    drop(memory);
+    let pool = Provider::find(&machine, address("0000:05:00.0")).unwrap().pool().unwrap();
+    assert_eq!(pool.available, pool.size, "the pair keeps no memory, and the queue kept none");
+}
+
+#[test]
+fn a_queue_lets_go_of_files_and_works_on_any_number_in_turn() {
+    let machine = switch();
+    let memory = peer(&machine, 512).unwrap();
+    let mut queue = queue(&machine);
+    for _ in 0..600 {
+        let file = File::open(&machine, SSD, Access::Read).unwrap();
+        let pair = queue.bind_host(&file).unwrap();
+        let again = queue.bind_host(&file).unwrap();
+        queue.unbind(again).unwrap();
+        let host = HostMemory::allocate(512).unwrap();
+        queue.read(&pair, 0, host.all()).unwrap();
+        assert_eq!(queue.wait().unwrap().bytes_host(), 512, "a second pair keeps the file");
+    }
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes_direct(), 512);
+    queue.unbind(pair).unwrap();
+}
+
+#[test]
+fn absurd_offsets_are_refused_by_name() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 512).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    for offset in [1 << 63, u64::MAX - 511, (1 << 63) - 512] {
+        let refused = queue.read(&pair, offset, memory.all()).unwrap_err();
+        assert!(refused.to_string().contains("out of range"), "{refused}");
+    }
+    assert!(matches!(HostMemory::allocate(0), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn what_callers_hand_to_threads_may_be_handed() {
+    fn check<T: Send>() {}
+    fn check_shared<T: Send + Sync>() {}
+    check::<Queue>();
+    check::<Copier>();
+    check_shared::<(Machine, File, PeerMemory, HostMemory, Arena, Provider, Topology)>();
 }

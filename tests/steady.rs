@@ -54,7 +54,7 @@ fn a_queue_at_work_allocates_nothing() {
     let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
     let address = "0000:05:00.0".parse().expect("an address");
     let memory = Provider::find(&machine, address).and_then(|provider| provider.allocate(65_536)).expect("memory");
-    let mut queue = Queue::new(&machine, Options { depth: 8, ..Options::default() }).expect("a queue");
+    let mut queue = Queue::new(&machine, Options::default().depth(8)).expect("a queue");
     let pair = queue.bind(&file, &memory).expect("a pair");
     let slice = memory.slice(..4096).expect("a slice");
     let step = |queue: &mut Queue| {

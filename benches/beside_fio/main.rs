@@ -32,7 +32,14 @@ const SPAN: &str = "256M";
 #[derive(Clone, Copy)]
 struct Turn {
     bytes_per_second: f64,
+    operations: f64,
     cpu_seconds_per_operation: f64,
+}
+
+impl Turn {
+    fn with_cpu(self, seconds: f64) -> Self {
+        Self { cpu_seconds_per_operation: seconds / self.operations, ..self }
+    }
 }
 
 fn main() {
@@ -48,6 +55,19 @@ fn main() {
     }
 }
 
+/// `timed NAME COMMAND`: what it prints, and the CPU seconds of the whole process, kernel threads that do its I/O included.
+const FUNCTIONS: &str = r#"
+export IOS=1000000000
+TIMEFORMAT='%U %S'
+ours() {
+	p2pbench run --source $SOURCE --peer $PEER --rw $RW --block $BLOCK --depth $DEPTH --span $SPAN --destructive --json "$@"
+}
+timed() {
+	local name=$1; shift
+	{ time "$@" >>$P2PDMA_SHARE/$name 2>>$P2PDMA_SHARE/errors; } 2>$P2PDMA_SHARE/$name.cpu
+}
+"#;
+
 /// Every cell, every round: both programs, each first in every other round.
 fn measure(rounds: u32, seconds: u32, share: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -56,16 +76,16 @@ fn measure(rounds: u32, seconds: u32, share: &Path) {
     let job = root.join("benches/beside_fio/job.fio");
     let mut script = format!("set -e\nPATH={}:$PATH\n", programs.display());
     script += &format!("export SOURCE=$P2PDMA_SSD PEER=$P2PDMA_GPU_ADDRESS SPAN={SPAN} SECONDS_EACH={seconds}\n");
+    script += FUNCTIONS;
     script += "dd if=/dev/zero bs=1M count=256 status=none | tr '\\0' 'x' | dd of=$SOURCE bs=1M iflag=fullblock oflag=direct status=none\n";
     for (index, Cell { rw, block, depth, .. }) in CELLS.iter().enumerate() {
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
+        // What a program takes to start is taken off: one operation.
+        script += &format!("IOS=1 timed start-fio.{index} fio {}\n", job.display());
+        script += &format!("timed start-ours.{index} ours --size $BLOCK\n");
         for round in 0..=rounds {
-            let ours = format!(
-                "p2pbench run --source $SOURCE --peer $PEER --rw $RW --block $BLOCK --depth $DEPTH --span $SPAN \
-                 --seconds $SECONDS_EACH --destructive --json >$P2PDMA_SHARE/ours.{index}.{round}\n"
-            );
-            let theirs =
-                format!("fio --output-format=json --output=$P2PDMA_SHARE/fio.{index}.{round} {}\n", job.display());
+            let ours = format!("timed ours.{index}.{round} ours --seconds $SECONDS_EACH\n");
+            let theirs = format!("timed fio.{index}.{round} fio --output-format=json {}\n", job.display());
             script += &if round % 2 == 0 { ours + &theirs } else { theirs + &ours };
         }
     }
@@ -84,8 +104,17 @@ fn report(cell: &Cell, index: usize, rounds: u32, share: &Path) -> String {
         let text = std::fs::read_to_string(share.join(format!("{name}.{index}.{round}"))).expect("a result");
         serde_json::from_str(&text).expect("JSON")
     };
-    let pairs: Vec<(Turn, Turn)> =
-        (1..=rounds).map(|round| (ours(&document("ours", round)), fio(&document("fio", round), cell))).collect();
+    let cpu = |name: &str| -> f64 {
+        let text = std::fs::read_to_string(share.join(format!("{name}.cpu"))).expect("CPU times");
+        text.split_whitespace().map(|seconds| seconds.parse::<f64>().expect("seconds")).sum()
+    };
+    let spent =
+        |name: &str, round: u32| cpu(&format!("{name}.{index}.{round}")) - cpu(&format!("start-{name}.{index}"));
+    let turns = |round: u32| {
+        let (ours, fio) = (ours(&document("ours", round)), fio(&document("fio", round), cell));
+        (ours.with_cpu(spent("ours", round)), fio.with_cpu(spent("fio", round)))
+    };
+    let pairs: Vec<(Turn, Turn)> = (1..=rounds).map(turns).collect();
     let ratios = |of: fn(&Turn) -> f64| {
         let mut ratios: Vec<f64> = pairs.iter().map(|(ours, fio)| of(ours) / of(fio)).collect();
         ratios.sort_by(f64::total_cmp);
@@ -107,20 +136,14 @@ fn number(value: &Value) -> f64 {
 fn ours(document: &Value) -> Turn {
     let row = &document["rows"][0];
     assert_eq!(row["bytes"], row["bytes_direct"], "all of it direct");
-    let operations = number(&row["bytes"]) / number(&row["block_bytes"]);
-    Turn {
-        bytes_per_second: number(&row["bytes_per_second"]),
-        cpu_seconds_per_operation: number(&row["cpu_seconds"]) / operations,
-    }
+    // The warm-up is not in its row, but in its CPU time: a twentieth.
+    let operations = number(&row["bytes"]) / number(&row["block_bytes"]) * 1.05;
+    Turn { bytes_per_second: number(&row["bytes_per_second"]), operations, cpu_seconds_per_operation: f64::NAN }
 }
 
 fn fio(document: &Value, cell: &Cell) -> Turn {
     let job = &document["jobs"][0];
     let side = &job[if cell.rw.ends_with("write") { "write" } else { "read" }];
-    let percent = number(&job["usr_cpu"]) + number(&job["sys_cpu"]);
-    let seconds = number(&job["job_runtime"]) / 1000.0;
-    Turn {
-        bytes_per_second: number(&side["bw_bytes"]),
-        cpu_seconds_per_operation: percent / 100.0 * seconds / number(&side["total_ios"]),
-    }
+    let operations = number(&side["total_ios"]);
+    Turn { bytes_per_second: number(&side["bw_bytes"]), operations, cpu_seconds_per_operation: f64::NAN }
 }

@@ -22,7 +22,15 @@ mod ring;
 mod snapshot;
 mod statx;
 
-use std::{fmt, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{Result, pci::Address};
 
@@ -38,8 +46,16 @@ pub use snapshot::Snapshot;
 /// A machine: this one, or a mock. Cheap to clone; clones are the same machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    id: MachineId,
     seam: Arc<dyn Seam>,
 }
+
+/// Tells machines apart: files and memory of one are nothing to a queue of another. The host is one machine, however often
+/// it is named; every mock is one of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MachineId(u64);
+
+static MOCKS: AtomicU64 = AtomicU64::new(0);
 
 /// Which machine it is. What runs on anything but the host is no measurement of hardware, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,13 +100,17 @@ impl Machine {
     /// This machine.
     #[must_use]
     pub fn host() -> Self {
-        Self { seam: Arc::new(host::Host) }
+        Self { id: MachineId(0), seam: Arc::new(host::Host) }
     }
 
     /// A machine without hardware.
     #[must_use]
     pub fn mock(mock: Mock) -> Self {
-        Self { seam: Arc::new(mock) }
+        Self { id: MachineId(MOCKS.fetch_add(1, Ordering::Relaxed) + 1), seam: Arc::new(mock) }
+    }
+
+    pub(crate) fn id(&self) -> MachineId {
+        self.id
     }
 
     /// Which kind it is.

@@ -60,7 +60,7 @@ impl Arena {
     ///   aligned to pages, no more).
     /// - [`Error::PoolExhausted`]: no free range is long enough; the message says how long the longest is.
     pub fn allocate(&self, length: usize, alignment: usize) -> Result<PeerMemory> {
-        let bad = |cause: String, cure| Err(Error::Invalid(Refusal::new(self.memory.provider, cause, cure)));
+        let bad = |cause: String, cure| Err(Error::Invalid(Refusal::new(self.memory.provider(), cause, cure)));
         if length == 0 {
             return bad("an allocation of 0 bytes".into(), "ask for at least one byte");
         }
@@ -72,7 +72,7 @@ impl Arena {
         let start = taken.ok_or_else(|| self.exhausted(length))?;
         let share = Share { ranges: Arc::clone(&self.ranges), start, length };
         let view = self.memory.view.part(start..start + length)?.into_block(Box::new(share));
-        Ok(PeerMemory { view, provider: self.memory.provider })
+        Ok(PeerMemory { view, owner: self.memory.owner })
     }
 
     /// Free bytes, in all ranges together.
@@ -90,7 +90,11 @@ impl Arena {
     fn exhausted(&self, length: usize) -> Error {
         let (free, longest) = (self.free(), self.longest());
         let cause = format!("no free range of {length} bytes: {free} are free, {longest} in one piece");
-        Error::PoolExhausted(Refusal::new(self.memory.provider, cause, "free other allocations, or use a larger arena"))
+        Error::PoolExhausted(Refusal::new(
+            self.memory.provider(),
+            cause,
+            "free other allocations, or use a larger arena",
+        ))
     }
 }
 

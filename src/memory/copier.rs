@@ -137,7 +137,7 @@ fn transfer(name: &'static str, call: Call, file: &fs::File, offset: usize, view
 
 fn gone(call: &'static str, view: &View, errno: i32) -> Error {
     let source = io::Error::from_raw_os_error(errno);
-    let thing = view.provider().map_or_else(|| "host memory".to_owned(), |provider| provider.to_string());
+    let thing = view.owner().map_or_else(|| "host memory".to_owned(), |owner| owner.provider.to_string());
     let refusal = if errno == libc::EFAULT {
         Refusal::new(thing, "its memory has gone: the provider was unbound", "bind it again and allocate anew")
     } else {

@@ -3,7 +3,7 @@
 use std::{fs, io, ops::RangeBounds, os::unix::fs::FileExt, sync::Arc};
 
 use super::mapping::{Mapping, View};
-use crate::{Error, Result, machine::memfd};
+use crate::{Error, Refusal, Result, machine::memfd};
 
 /// Host memory that storage can move data to and from, zeroed, page-aligned.
 ///
@@ -27,10 +27,14 @@ impl HostMemory {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when there is no such memory, or `length` is 0.
+    /// [`Error::Invalid`] for a length of 0; [`Error::Io`] when there is no such memory.
     pub fn allocate(length: usize) -> Result<Self> {
+        if length == 0 {
+            let refusal = Refusal::new("host memory", "an allocation of 0 bytes", "ask for at least one byte");
+            return Err(Error::Invalid(refusal));
+        }
         let file = fs::File::from(memfd(c"p2pdma host memory", length as u64)?);
-        let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less, but more than nothing");
+        let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less");
         let mapping = Mapping::new(&file, length, None).map_err(failed)?;
         Ok(Self { all: HostSlice { view: mapping.view(), file: Arc::new(file) } })
     }

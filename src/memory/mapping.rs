@@ -13,25 +13,36 @@ use std::{
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::{Error, Refusal, Result, machine::Lease, pci::Address};
+use crate::{
+    Error, Refusal, Result,
+    machine::{Lease, MachineId},
+    pci::Address,
+};
+
+/// A provider, on its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) machine: MachineId,
+    pub(crate) provider: Address,
+}
 
 /// Memory mapped shared from offset 0 of a file, and left out of fork and core dumps.
 pub(super) struct Mapping {
     raw: MmapRaw,
     /// Whose memory it is; `None` for the host's.
-    provider: Option<Address>,
+    owner: Option<Owner>,
     /// Given back after `munmap`: fields drop in order.
     _lease: Option<Lease>,
 }
 
 impl Mapping {
     /// Maps `length` bytes of `file`.
-    pub(super) fn new(file: impl AsFd, length: usize, provider: Option<Address>) -> io::Result<Self> {
+    pub(super) fn new(file: impl AsFd, length: usize, owner: Option<Owner>) -> io::Result<Self> {
         let raw = MmapOptions::new().len(length).map_raw(file.as_fd().as_raw_fd())?;
         // A child would share peer memory and keep it from its pool; a core dump would read a BAR byte by byte.
         raw.advise(Advice::DontFork)?;
         raw.advise(Advice::DontDump)?;
-        Ok(Self { raw, provider, _lease: None })
+        Ok(Self { raw, owner, _lease: None })
     }
 
     pub(super) fn with_lease(self, lease: Option<Lease>) -> Self {
@@ -52,7 +63,7 @@ impl Mapping {
 
 impl fmt::Debug for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mapping").field("length", &self.len()).field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Mapping").field("length", &self.len()).field("owner", &self.owner).finish_non_exhaustive()
     }
 }
 
@@ -81,8 +92,8 @@ impl View {
         self.length
     }
 
-    pub(crate) fn provider(&self) -> Option<Address> {
-        self.block.mapping.provider
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.block.mapping.owner
     }
 
     /// Where it starts in this process's address space; for system calls only.

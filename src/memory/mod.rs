@@ -16,7 +16,7 @@ mod slice;
 pub use arena::Arena;
 pub use copier::Copier;
 pub use host::{HostMemory, HostSlice};
-pub(crate) use mapping::View;
+pub(crate) use mapping::{Owner, View};
 pub use peer::{PeerMemory, PeerSlice};
 pub use provider::Provider;
 pub use slice::Slice;

@@ -4,7 +4,7 @@ use std::{io, ops::RangeBounds};
 
 use super::{
     Copier, Provider,
-    mapping::{Mapping, View},
+    mapping::{Mapping, Owner, View},
 };
 use crate::{
     Error, Refusal, Result,
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct PeerMemory {
     pub(super) view: View,
-    pub(super) provider: Address,
+    pub(super) owner: Owner,
 }
 
 /// A range of peer memory, and a share in owning it.
@@ -34,8 +34,12 @@ impl PeerMemory {
         }
         may_be_copied(machine, address)?;
         let backing = machine.backing(address, length)?;
-        let mapping = Mapping::new(&backing.fd, length, Some(address)).map_err(|e| not_mapped(provider, length, e))?;
-        let memory = Self { view: mapping.with_lease(backing.lease).view(), provider: address };
+        // The device may have got another driver since it was found. What is open belongs to the pool of the driver that
+        // is there now or, if it changes once more, to one that is gone and cannot be mapped (kernfs_fop_mmap).
+        Provider::find(machine, address)?;
+        let owner = Owner { machine: machine.id(), provider: address };
+        let mapping = Mapping::new(&backing.fd, length, Some(owner)).map_err(|e| not_mapped(provider, length, e))?;
+        let memory = Self { view: mapping.with_lease(backing.lease).view(), owner };
         Copier::new()?.zero(&memory.all())?;
         Ok(memory)
     }
@@ -43,7 +47,11 @@ impl PeerMemory {
     /// Whose memory it is.
     #[must_use]
     pub fn provider(&self) -> Address {
-        self.provider
+        self.owner.provider
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// Length in bytes, as asked for.

@@ -82,7 +82,7 @@ impl Operation {
         Receipt {
             operation: OperationId(completion.tag),
             direction: self.direction,
-            peer: self.memory.provider().is_some(),
+            peer: self.memory.owner().is_some(),
             requested: self.requested,
             outcome,
         }

@@ -1,9 +1,11 @@
 //! A file and the memory that a queue may move its bytes to and from.
 
+use std::sync::Arc;
+
 use crate::{
     Error, Refusal, Result,
     machine::{Access, Direction},
-    memory::Slice,
+    memory::{Owner, Slice},
     pci::Address,
     storage::File,
 };
@@ -18,36 +20,42 @@ const CAUTIOUS: u32 = 4096;
 /// route, the block stack, direct I/O. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Pair {
+    pub(super) registration: Arc<Registration>,
+    /// `None`: the host's memory.
+    pub(super) owner: Option<Owner>,
+}
+
+/// A file's place in the file table of a queue's ring. The place is free for another file when the last pair is gone.
+#[derive(Debug)]
+pub(super) struct Registration {
     pub(super) queue: u64,
     pub(super) slot: u32,
     pub(super) file: File,
-    /// `None`: the host's memory.
-    pub(super) provider: Option<Address>,
 }
 
 impl Pair {
     /// The file.
     #[must_use]
     pub fn file(&self) -> &File {
-        &self.file
+        &self.registration.file
     }
 
     /// Whose memory; `None` for the host's.
     #[must_use]
     pub fn provider(&self) -> Option<Address> {
-        self.provider
+        self.owner.map(|owner| owner.provider)
     }
 
     /// Bytes to which file offsets and lengths must be aligned.
     #[must_use]
     pub fn offset_alignment(&self) -> u32 {
-        self.file.dio_alignment().map_or(CAUTIOUS, |dio| dio.offset.max(1))
+        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.offset.max(1))
     }
 
     /// Bytes to which addresses in memory must be aligned.
     #[must_use]
     pub fn memory_alignment(&self) -> u32 {
-        self.file.dio_alignment().map_or(CAUTIOUS, |dio| dio.memory.max(1))
+        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.memory.max(1))
     }
 
     /// Checks one operation; gives its length.
@@ -56,11 +64,14 @@ impl Pair {
             Ok(length) if slice.len() <= MOST && length > 0 => length,
             _ => return Err(self.bad(format!("a length of {} bytes", slice.len()), "ask for 1 byte to 64 MiB")),
         };
-        if slice.view().provider() != self.provider {
+        if slice.view().owner() != self.owner {
             return Err(self.bad("memory of another provider than the pair's", "bind the file to that memory too"));
         }
-        if direction == Direction::Write && self.file.access() == Access::Read {
+        if direction == Direction::Write && self.file().access() == Access::Read {
             return Err(self.bad("a write to a file opened for reading", "open it with Access::ReadWrite"));
+        }
+        if offset.checked_add(length.into()).is_none_or(|end| i64::try_from(end).is_err()) {
+            return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
         Ok(length)
@@ -80,6 +91,6 @@ impl Pair {
     }
 
     pub(super) fn bad(&self, cause: impl std::fmt::Display, cure: &str) -> Error {
-        Error::Invalid(Refusal::new(&self.file, cause, cure))
+        Error::Invalid(Refusal::new(self.file(), cause, cure))
     }
 }

@@ -10,20 +10,22 @@ use std::{
     io,
     mem::ManuallyDrop,
     os::fd::AsFd,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     flight::{Flight, Operation},
-    pair::Pair,
+    pair::{Pair, Registration},
     receipt::{OperationId, Receipt},
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
     machine::{Direction, Full, Machine, Ring, Submission},
-    memory::{PeerMemory, Slice},
-    pci::Address,
+    memory::{Owner, PeerMemory, Slice},
     storage::File,
     topology::Topology,
     verdict::Verdict,
@@ -39,18 +41,36 @@ pub fn leaked_queues() -> u64 {
     LEAKED.load(Ordering::Relaxed)
 }
 
-/// How a queue is made.
+/// The longest deadline: a day. A wait without an end is a hang.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// How a queue is made: 32 operations deep, waiting up to 30 seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// Operations that can be in flight at once, 1 to 4096.
     pub depth: u32,
-    /// The longest that any one wait takes.
+    /// The longest that any one wait takes, at most a day.
     pub deadline: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self { depth: 32, deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Options {
+    /// With so many operations in flight at once.
+    #[must_use]
+    pub fn depth(self, depth: u32) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// With waits that take no longer than this.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 }
 
@@ -72,8 +92,10 @@ pub struct Queue {
     id: u64,
     machine: Machine,
     deadline: Duration,
-    /// Files by their place in the ring's table.
-    files: Vec<File>,
+    /// Who uses which place of the ring's file table.
+    files: Vec<Weak<Registration>>,
+    /// Operations that were taken and not yet started.
+    pending: usize,
     /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
     ring: ManuallyDrop<Box<dyn Ring>>,
     flight: ManuallyDrop<Flight>,
@@ -93,8 +115,9 @@ impl Queue {
         Ok(Self {
             id: QUEUES.fetch_add(1, Ordering::Relaxed),
             machine: machine.clone(),
-            deadline,
+            deadline: deadline.min(LONGEST),
             files: Vec::new(),
+            pending: 0,
             ring: ManuallyDrop::new(machine.ring(depth)?),
             flight: ManuallyDrop::new(Flight::new(depth)),
         })
@@ -107,9 +130,12 @@ impl Queue {
     /// [`Error::NoRoute`], [`Error::NoDirectIo`] or, when it cannot be known without more privilege,
     /// [`Error::NotAllowed`]; [`Error::NotFound`] when a device has gone.
     pub fn bind(&mut self, file: &File, memory: &PeerMemory) -> Result<Pair> {
+        if memory.owner().machine != self.machine.id() {
+            return Err(Error::Invalid(Refusal::new(file, "memory of another machine", "use one machine throughout")));
+        }
         let topology = Topology::scan(&self.machine)?;
         Verdict::judge(&topology, file, memory.provider())?.require()?;
-        self.pair(file, Some(memory.provider()))
+        self.pair(file, Some(memory.owner()))
     }
 
     /// Binds a file to host memory, to stage data there.
@@ -121,25 +147,52 @@ impl Queue {
         self.pair(file, None)
     }
 
-    fn pair(&mut self, file: &File, provider: Option<Address>) -> Result<Pair> {
-        let known = self.files.iter().position(|known| known.same(file));
-        let slot = u32::try_from(known.unwrap_or(self.files.len())).unwrap_or(u32::MAX);
-        if known.is_none() {
-            self.register(slot, file)?;
+    /// Gives a pair back. With the last pair of a file, the queue lets go of the file at once; if a pair is just dropped, at
+    /// the latest when its place is wanted for another file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another queue's pair; [`Error::Io`] when the ring does not let go.
+    pub fn unbind(&mut self, pair: Pair) -> Result<()> {
+        self.check_own(&pair)?;
+        let slot = pair.registration.slot;
+        match Arc::into_inner(pair.registration) {
+            Some(last) => self.ring.unregister(slot).map_err(|source| registered(&last.file, source)),
+            None => Ok(()),
         }
-        Ok(Pair { queue: self.id, slot, file: file.clone(), provider })
     }
 
-    fn register(&mut self, slot: u32, file: &File) -> Result<()> {
-        if slot >= self.ring.files() {
-            let cause = format!("the queue already works on {slot} files");
-            return Err(Error::QueueFull(Refusal::new(file, cause, "make another queue for further files")));
+    fn pair(&mut self, file: &File, owner: Option<Owner>) -> Result<Pair> {
+        let known = self.files.iter().filter_map(Weak::upgrade).find(|known| known.file.same(file));
+        let registration = match known {
+            Some(known) => known,
+            None => self.register(file)?,
+        };
+        Ok(Pair { registration, owner })
+    }
+
+    /// Puts a file into the first place of the ring's table that nobody uses.
+    fn register(&mut self, file: &File) -> Result<Arc<Registration>> {
+        let unused = self.files.iter().position(|place| place.strong_count() == 0);
+        let place = unused.unwrap_or(self.files.len());
+        let slot = u32::try_from(place).ok().filter(|&slot| slot < self.ring.files()).ok_or_else(|| {
+            let cause = format!("the queue already works on {place} files");
+            Error::QueueFull(Refusal::new(file, cause, "unbind pairs that are done with, or make another queue"))
+        })?;
+        self.ring.register(slot, file.as_fd()).map_err(|source| registered(file, source))?;
+        let registration = Arc::new(Registration { queue: self.id, slot, file: file.clone() });
+        match self.files.get_mut(place) {
+            Some(unused) => *unused = Arc::downgrade(&registration),
+            None => self.files.push(Arc::downgrade(&registration)),
         }
-        self.ring
-            .register(slot, file.as_fd())
-            .map_err(|source| Error::syscall("io_uring_register", file, source, "see the errno"))?;
-        self.files.push(file.clone());
-        Ok(())
+        Ok(registration)
+    }
+
+    fn check_own(&self, pair: &Pair) -> Result<()> {
+        if pair.registration.queue == self.id {
+            return Ok(());
+        }
+        Err(pair.bad("the pair belongs to another queue", "bind the file in this one"))
     }
 
     /// Takes a read: `slice.len()` bytes at `offset` of the pair's file go into `slice`. It starts with the next
@@ -163,22 +216,24 @@ impl Queue {
     }
 
     fn push(&mut self, direction: Direction, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
-        if pair.queue != self.id {
-            return Err(pair.bad("the pair belongs to another queue", "bind the file in this one"));
-        }
+        self.check_own(pair)?;
         let length = pair.check(direction, offset, &slice)?;
         let memory = slice.into_view();
         let address = memory.address();
-        let operation = Operation { direction, requested: length, memory, _file: pair.file.clone() };
-        let full = || Error::QueueFull(Refusal::new(&pair.file, "as many operations fly as the queue is deep", "wait"));
+        let operation = Operation { direction, requested: length, memory, _file: pair.file().clone() };
+        let full =
+            || Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"));
         let id = self.flight.take(operation).map_err(|_| full())?;
-        let submission = Submission { direction, file: pair.slot, offset, address, length, tag: id.0 };
+        let submission = Submission { direction, file: pair.registration.slot, offset, address, length, tag: id.0 };
         // SAFETY: `address .. address + length` is the view that the flight table now owns: mapped, referenced by
         // nobody, and kept until its completion is reaped or, with a leaked queue, for ever.
         let pushed = unsafe { self.ring.push(&submission) };
         // The ring has as many places as the table, so this happens only while earlier operations wait to be submitted.
         match pushed {
-            Ok(()) => Ok(id),
+            Ok(()) => {
+                self.pending += 1;
+                Ok(id)
+            }
             Err(Full) => {
                 self.flight.remove(id);
                 Err(full())
@@ -190,12 +245,17 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the kernel takes no more.
+    /// [`Error::Io`] when the kernel takes no more, for want of memory for instance. What was taken and not started
+    /// starts with the next call.
     pub fn submit(&mut self) -> Result<()> {
-        match self.ring.enter(0, Duration::ZERO) {
-            Err(error) if !is_pause(&error) => Err(entered(error)),
-            _ => Ok(()),
+        while self.pending > 0 {
+            match self.ring.enter(0, Duration::ZERO) {
+                Ok(started) => self.pending = self.pending.saturating_sub(started.max(1)),
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => return Err(entered(error)),
+            }
         }
+        Ok(())
     }
 
     /// How many operations are in flight or waiting to be started.
@@ -234,24 +294,55 @@ impl Queue {
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
             match self.ring.enter(1, rest) {
-                Err(error) if !is_pause(&error) => return Err(entered(error)),
-                _ => {}
+                Ok(started) => self.pending = self.pending.saturating_sub(started),
+                Err(error) if is_pause(&error) => {}
+                // No memory for another request: what flies must end first, and the kernel does not wait for it here.
+                Err(error) if is_busy(&error) => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => return Err(entered(error)),
             }
             if let Some(receipt) = self.poll() {
                 return Ok(receipt);
             }
             if rest.is_zero() {
-                let cause = format!("none of {} operations ended within {:?}", self.in_flight(), self.deadline);
-                let cure = "see whether the device answers, or give the queue a longer deadline";
-                return Err(Error::Deadline(Refusal::new("queue", cause, cure)));
+                return Err(self.late());
             }
         }
     }
+
+    fn late(&self) -> Error {
+        let cause = format!("none of {} operations ended within {:?}", self.in_flight(), self.deadline);
+        let cure = "see whether the device answers, or give the queue a longer deadline";
+        Error::Deadline(Refusal::new("queue", cause, cure))
+    }
+
+    /// Waits until nothing flies, and starts nothing. Whether that was so before the deadline.
+    fn settle(&mut self, deadline: Instant) -> bool {
+        while self.in_flight() > self.pending {
+            if self.poll().is_some() {
+                continue;
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            match self.ring.settle(rest) {
+                Err(error) if !is_pause(&error) => return false,
+                _ if rest.is_zero() => return false,
+                _ => {}
+            }
+        }
+        true
+    }
 }
 
-/// The wait ended without an event, was interrupted, or the kernel wants completions reaped first.
+/// The wait ended without an event, or was interrupted.
 fn is_pause(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR))
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN))
+}
+
+fn registered(file: &File, source: io::Error) -> Error {
+    Error::syscall("io_uring_register", file, source, "see the errno")
 }
 
 fn entered(source: io::Error) -> Error {
@@ -260,15 +351,15 @@ fn entered(source: io::Error) -> Error {
 }
 
 impl Drop for Queue {
-    /// Waits for what flies, up to the deadline. What has not ended then is leaked and counted.
+    /// Waits for what flies, up to the deadline; what has not ended then is leaked and counted. What was taken and never
+    /// started does not start.
     fn drop(&mut self) {
-        let deadline = Instant::now() + self.deadline;
-        while self.in_flight() > 0 && self.wait_until(deadline).is_ok() {}
-        if self.in_flight() > 0 {
+        if !self.settle(Instant::now() + self.deadline) {
             LEAKED.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // SAFETY: neither is used after this; drop runs once. Nothing is in flight, so the kernel holds no address.
+        // SAFETY: neither is used after this; drop runs once. Nothing flies, and what is left in the ring's submission
+        // queue goes with the ring, unseen by the kernel: it holds no address.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);
             ManuallyDrop::drop(&mut self.flight);

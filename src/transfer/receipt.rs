@@ -35,7 +35,9 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// The end of one operation: what moved, and which way.
+/// The end of one operation: what moved, and which way. It may have failed, or moved less than was asked for:
+/// [`complete`](Self::complete) tells.
+#[must_use = "an operation can have failed or fallen short: see `complete`"]
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {
     pub(super) operation: OperationId,
@@ -79,7 +81,8 @@ impl Receipt {
         }
     }
 
-    /// Bytes that went between storage and peer memory without touching host memory.
+    /// Bytes that moved between storage and peer memory by direct I/O, as far as [`evidence`](Self::evidence) goes. What
+    /// storage does not hold, it does not send: the holes of a sparse file are zeroes that the CPU writes.
     #[must_use]
     pub fn bytes_direct(&self) -> u64 {
         if self.peer { self.bytes() } else { 0 }
@@ -154,7 +157,9 @@ fn explain(errno: i32) -> (&'static str, &'static str) {
             "look at `p2pbench topo` again: ACS bits or the topology changed",
         ),
         libc::EFAULT => ("the peer memory has gone: its provider was unbound", "bind it again and allocate anew"),
-        libc::EINVAL => ("the kernel took offset, length or address for misaligned", "align as the file asks for"),
+        libc::EINVAL => {
+            ("the kernel took offset, length or address for misaligned or out of range", "see what the file asks for")
+        }
         libc::ENOSPC => ("the filesystem is full", "free some space"),
         libc::ENODEV | libc::ENXIO => ("the device has gone", "see what the kernel log says"),
         _ => ("the device or its driver failed it", "see what the kernel log says"),

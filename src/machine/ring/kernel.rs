@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 
 use super::{Completion, Direction, Full, Ring, Submission};
 use crate::{Error, Refusal, Result, SyscallError};
@@ -34,9 +34,10 @@ impl fmt::Debug for KernelRing {
 impl KernelRing {
     /// A ring for `depth` operations in flight.
     pub(crate) fn new(depth: u32) -> Result<Self> {
-        // Completions are handled when the thread enters the kernel anyway: no interrupt of its user-space work.
-        // Not SINGLE_ISSUER, DEFER_TASKRUN: they tie the ring to one thread, and a queue may move to another.
-        let uring = IoUring::builder().setup_coop_taskrun().setup_submit_all().build(depth).map_err(forbidden)?;
+        // Neither SINGLE_ISSUER and DEFER_TASKRUN, which tie the ring to one thread while a queue may move to another, nor
+        // COOP_TASKRUN, under which completions show only when the thread that submitted enters the kernel: a caller that
+        // polls would wait for a timer tick, and one that waits in another thread for the submitter.
+        let uring = IoUring::builder().setup_submit_all().build(depth).map_err(forbidden)?;
         uring.submitter().register_files_sparse(FILES).map_err(|source| {
             Error::syscall("io_uring_register", "file table", source, "raise the limit on open files (ulimit -n)")
         })?;
@@ -78,10 +79,22 @@ impl Ring for KernelRing {
         unsafe { self.uring.submission().push(&entry) }.map_err(|_| Full)
     }
 
-    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+    fn unregister(&mut self, slot: u32) -> io::Result<()> {
+        self.uring.submitter().register_files_update(slot, &[-1]).map(drop)
+    }
+
+    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<usize> {
         let timeout = types::Timespec::from(timeout);
         let arguments = types::SubmitArgs::new().timespec(&timeout);
-        self.uring.submitter().submit_with_args(want, &arguments).map(drop)
+        self.uring.submitter().submit_with_args(want, &arguments)
+    }
+
+    fn settle(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = types::Timespec::from(timeout);
+        let arguments = types::SubmitArgs::new().timespec(&timeout);
+        let flags = (EnterFlags::EXT_ARG | EnterFlags::GETEVENTS).bits();
+        // SAFETY: nothing is submitted, and the argument is what EXT_ARG asks for, alive during the call.
+        unsafe { self.uring.submitter().enter(0, 1, flags, Some(&arguments)) }.map(drop)
     }
 
     fn reap(&mut self) -> Option<Completion> {

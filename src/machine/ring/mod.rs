@@ -71,8 +71,15 @@ pub(crate) trait Ring: fmt::Debug + Send {
     /// completion was reaped, or for ever.
     unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full>;
 
-    /// Starts what was pushed; waits until `want` completions can be reaped, or the time is over.
-    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()>;
+    /// Takes the file in place `slot` out again.
+    fn unregister(&mut self, slot: u32) -> io::Result<()>;
+
+    /// Starts what was pushed, and gives the number of operations started; waits until `want` completions can be reaped,
+    /// or the time is over (ETIME, if nothing was started).
+    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<usize>;
+
+    /// Waits for a completion and starts nothing.
+    fn settle(&mut self, timeout: Duration) -> io::Result<()>;
 
     /// The next completion, if there is one. No system call.
     fn reap(&mut self) -> Option<Completion>;

@@ -99,8 +99,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_parser = size, value_name = "BYTES")]
     pub(crate) span: Option<u64>,
 
-    /// After the measurement, compare the first GiB of the span with what the host reads (for writes: with what was
-    /// written).
+    /// Before the measurement, compare the first GiB of the span, moved direct, with what the host reads (for writes:
+    /// with what was written).
     #[arg(long)]
     pub(crate) verify: bool,
 

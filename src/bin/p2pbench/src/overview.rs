@@ -51,6 +51,8 @@ fn verdicts(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
 struct Pair {
     source: std::path::PathBuf,
     provider: Address,
+    /// Free bytes of its pool.
+    available: u64,
 }
 
 /// The nearest pair that can go direct and whose memory may be allocated. CMBs come last: they are small, and an SSD's own
@@ -59,20 +61,24 @@ fn best(machine: &Machine, pairs: &Pairs) -> Option<Pair> {
     let yes = |route: &Route| {
         let source = storage::namespaces(machine, route.client).into_iter().next()?;
         let provider = Provider::find(machine, route.provider).ok()?;
+        let available = provider.pool()?.available?;
         let rank = (route.client == route.provider, provider.driver() == "nvme", route.distance);
-        route.is_supported()?.then_some((rank, Pair { source, provider: route.provider }))
+        route.is_supported()?.then_some((rank, Pair { source, provider: route.provider, available }))
     };
     pairs.routes().iter().filter_map(yes).min_by_key(|(rank, _)| *rank).map(|(_, pair)| pair)
 }
 
+/// 1 MiB, 8 at a time; less of both where the pool is small.
 fn short_run(pair: &Pair) -> RunOptions {
+    let block = [1 << 20, 65_536].into_iter().find(|&block| block <= pair.available).unwrap_or(4096);
+    let depth = u32::try_from(pair.available / block).unwrap_or(8).clamp(1, 8);
     RunOptions {
         source: pair.source.clone(),
         peer: pair.provider,
         path: vec![Path::Direct, Path::Bounce],
         rw: Rw::Read,
-        block: 1 << 20,
-        depth: 8,
+        block,
+        depth,
         size: None,
         seconds: 1.0,
         span: None,

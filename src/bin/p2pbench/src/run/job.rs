@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Random blocks come in the same order on every path and in every run.
-const SEED: u64 = 0x7032_7062_656e_6368;
+pub(super) const SEED: u64 = 0x7032_7062_656e_6368;
 
 /// A workload, checked against the file it works on.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ impl Lane {
         memory: &PeerMemory,
         path: Path,
     ) -> Result<Self, Failure> {
-        let mut queue = Queue::new(machine, Options { depth: job.depth(), ..Options::default() })?;
+        let mut queue = Queue::new(machine, Options::default().depth(job.depth()))?;
         let pair = match path {
             Path::Direct => queue.bind(file, memory)?,
             Path::Bounce => queue.bind_host(file)?,
@@ -70,6 +70,12 @@ impl Lane {
 
     pub(super) fn path(&self) -> Path {
         self.path
+    }
+
+    /// Starts counting anew.
+    pub(super) fn forget(&mut self) -> Result<(), Failure> {
+        self.tally = Tally::new().map_err(std::io::Error::other)?;
+        Ok(())
     }
 
     /// One turn.

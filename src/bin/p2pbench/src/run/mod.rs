@@ -11,7 +11,7 @@ use std::time::Duration;
 use p2pdma::{
     Refusal,
     machine::{Access, Machine},
-    memory::{PeerMemory, Provider},
+    memory::{Copier, PeerMemory, Provider},
     storage::File,
 };
 
@@ -47,12 +47,30 @@ pub(crate) fn measure(machine: &Machine, options: &RunOptions) -> Result<Vec<Row
     let job = Job::new(&file, options)?;
     let memory = provider.allocate(job.memory())?;
     let mut lanes = lanes(machine, &job, &file, &memory, &options.path)?;
-    take_turns(&mut lanes, &job, options)?;
-    let verified = match options.verify {
+    // Before the measurement: what fails here is not worth measuring.
+    let verified = match options.verify && options.path.contains(&Path::Direct) {
         true => Some(verify::verify(machine, &job, &file, &memory)?),
         false => None,
     };
+    if options.rw.writes() {
+        fill(&memory)?;
+    }
+    take_turns(&mut lanes, &job, options)?;
+    lanes.sort_by_key(|lane| options.path.iter().position(|&path| path == lane.path()));
     Ok(lanes.into_iter().map(|lane| Row::new(&job, &file, &memory, lane, verified)).collect())
+}
+
+/// Bytes that no drive can compress or take for a hole, the same in every run.
+fn fill(memory: &PeerMemory) -> Result<(), Failure> {
+    let mut random = fastrand::Rng::with_seed(job::SEED);
+    let mut copier = Copier::new()?;
+    let mut bytes = vec![0; memory.len().min(1 << 20)];
+    for start in (0..memory.len()).step_by(bytes.len()) {
+        let part = memory.slice(start..memory.len().min(start + bytes.len()))?;
+        random.fill(&mut bytes);
+        copier.write(&bytes[..part.len()], &part)?;
+    }
+    Ok(())
 }
 
 /// All of them are made before any of them moves a byte: a path that cannot be had ends the run at once.
@@ -62,7 +80,16 @@ fn lanes(machine: &Machine, job: &Job, file: &File, memory: &PeerMemory, paths: 
 
 fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions) -> Result<(), Failure> {
     let rounds = if lanes.len() > 1 { ROUNDS } else { 1 };
+    if options.size.is_none() {
+        // Where time is the measure, the first turn of each warms up and does not count.
+        for lane in &mut *lanes {
+            lane.run(job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)))?;
+            lane.forget()?;
+        }
+    }
     for round in 0..rounds {
+        // What one path has read may lie in the drive's cache for the next: each goes first equally often.
+        lanes.reverse();
         let budget = match options.size {
             Some(size) => Budget::share_of_operations(size / job.block(), round, rounds),
             None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),

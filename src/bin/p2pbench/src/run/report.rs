@@ -5,6 +5,7 @@ use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
 use serde::Serialize;
 
 use super::{job::Job, lane::Lane};
+use crate::cli::Path;
 use crate::facts::MachineFacts;
 
 /// One run. The keys are a contract with scripts: others may be added, none renamed.
@@ -34,7 +35,7 @@ pub(crate) struct Row {
     bytes_direct: u64,
     bytes_bounced: u64,
     evidence: Option<String>,
-    /// Bytes compared with the host's reading after the measurement; `null` without `--verify`.
+    /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
     bytes_verified: Option<u64>,
 }
 
@@ -89,7 +90,7 @@ impl Row {
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
             evidence: lane.evidence.map(|evidence| evidence.to_string()),
-            bytes_verified: verified,
+            bytes_verified: verified.filter(|_| path == Path::Direct),
         }
     }
 

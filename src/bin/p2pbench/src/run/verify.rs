@@ -27,7 +27,7 @@ struct Verifier {
 /// Goes once over the blocks of the job, up to [`MOST`] bytes; gives the number of bytes that were compared and equal.
 pub(super) fn verify(machine: &Machine, job: &Job, file: &File, memory: &PeerMemory) -> Result<u64, Failure> {
     let length = job.memory() / job.depth() as usize;
-    let mut queue = Queue::new(machine, Options { depth: 1, ..Options::default() })?;
+    let mut queue = Queue::new(machine, Options::default().depth(1))?;
     let mut verifier = Verifier {
         direct: queue.bind(file, memory)?,
         through_host: queue.bind_host(file)?,
