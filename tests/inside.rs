@@ -15,7 +15,7 @@ use p2pdma::{
     machine::{Access, Machine},
     memory::{Copier, HostMemory, PeerMemory, Provider},
     pci::Address,
-    storage::{BlockDevice, File},
+    storage::File,
     topology::{MapType, Topology},
     transfer::{Options, Pair, Queue, leaked_queues},
 };
@@ -259,9 +259,7 @@ fn the_scan_knows_the_switch_that_qemu_made() {
     let topology = Topology::scan(&Machine::host()).expect("a scan");
     let route = topology.route(device("GPU"), device("SSD")).expect("a route");
     assert_eq!((route.map_type, route.distance), (MapType::BusAddr, Some(4)));
-    assert!(
-        matches!(ssd(Access::Read).block_device(), BlockDevice::Nvme { function, .. } if *function == device("SSD"))
-    );
+    assert_eq!(ssd(Access::Read).stack().functions(), [device("SSD")]);
     let published = topology.device(device("CMB")).and_then(|device| device.p2pmem).expect("a CMB");
     assert_eq!((published.size, published.published), (Some(64 << 20), Some(true)));
 }

@@ -9,7 +9,7 @@ use p2pdma::{
     machine::{Access, Machine, Mock, mock::Cpu},
     memory::{Arena, Copier, HostMemory, PeerMemory, Provider},
     pci::Address,
-    storage::{BlockDevice, File, namespaces},
+    storage::{File, LayerKind, namespaces},
     topology::Topology,
     transfer::{Options, Queue},
     verdict::{Answer, Verdict},
@@ -90,7 +90,7 @@ fn a_file_lies_on_its_ssd_and_goes_the_same_way() {
     mock.file("/data/model", SSD, &[7; 8192]).unwrap();
     let machine = Machine::mock(mock);
     let file = File::open(&machine, "/data/model", Access::Read).unwrap();
-    assert_eq!(file.block_device().function(), Some(address("0000:03:00.0")));
+    assert_eq!(file.stack().functions(), [address("0000:03:00.0")]);
     let memory = peer(&machine, 8192).unwrap();
     let mut queue = queue(&machine);
     let pair = queue.bind(&file, &memory).unwrap();
@@ -273,7 +273,11 @@ fn a_function_tells_its_namespaces() {
     assert_eq!(namespaces(&machine, address("0000:04:00.0")), [std::path::PathBuf::from("/dev/nvme1n1")]);
     assert!(namespaces(&machine, address("0000:05:00.0")).is_empty());
     let file = File::open(&machine, "/dev/nvme1n1", Access::Read).unwrap();
-    assert!(matches!(file.block_device(), BlockDevice::Nvme { name, .. } if name == "nvme1n1"));
+    let layers = file.stack().layers();
+    assert_eq!(
+        (layers[0].1.name.as_str(), &layers[0].1.kind),
+        ("nvme1n1", &LayerKind::Namespace(address("0000:04:00.0")))
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{fmt, fs, io::Seek, os::fd::OwnedFd};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::InodeFlags;
 use crate::{Error, Result};
 
 /// What a file is opened for.
@@ -73,6 +74,8 @@ pub(crate) struct OpenFile {
     pub(crate) size: u64,
     /// `None`: the filesystem does not say.
     pub(crate) dio: Option<DioAlignment>,
+    /// `None`: the filesystem does not say.
+    pub(crate) flags: Option<InodeFlags>,
 }
 
 /// The length of what `fd` opened; `fstat` says 0 of a block device.

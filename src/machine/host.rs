@@ -38,7 +38,8 @@ impl Seam for Host {
         let kind = kind_of(path, &metadata)?;
         let size = file::end_of(&fd).map_err(failed("lseek"))?;
         let dio = statx::dio_alignment(fd.as_fd()).map_err(failed("statx"))?;
-        Ok(OpenFile { fd, kind, size, dio })
+        let flags = if let FileKind::Regular(_) = kind { statx::inode_flags(fd.as_fd()) } else { None };
+        Ok(OpenFile { fd, kind, size, dio, flags })
     }
 
     /// `allocate` takes the run of memory out of the pool when it is mapped, not when it is opened (p2pdma.c,

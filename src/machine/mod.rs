@@ -16,6 +16,7 @@
 mod facts;
 mod file;
 mod host;
+mod inode;
 pub mod mock;
 mod p2pmem;
 mod ring;
@@ -37,6 +38,7 @@ use crate::{Result, pci::Address};
 pub use facts::Facts;
 pub use file::{Access, DeviceNumber, DioAlignment, FileKind};
 pub(crate) use file::{OpenFile, memfd};
+pub use inode::InodeFlags;
 pub use mock::Mock;
 pub use p2pmem::P2pmem;
 pub use ring::Direction;

@@ -1,10 +1,10 @@
-//! `statx(2)`: the one call that tells what direct I/O asks for; nix does not wrap it.
+//! `statx(2)` and `FS_IOC_GETFLAGS`: the two calls that tell what direct I/O on a file comes to; nix does not wrap the first.
 //!
 //! # Safety
 //!
-//! The only unsafe call here hands the kernel a NUL-terminated string and a buffer of the right type; the buffer is
-//! read only after the call succeeded.
-#![expect(unsafe_code, reason = "a system call that no dependency wraps")]
+//! The unsafe calls here hand the kernel a NUL-terminated string and buffers that are large enough; a buffer is read
+//! only after its call succeeded.
+#![expect(unsafe_code, reason = "system calls that no dependency wraps")]
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use super::file::DioAlignment;
+use super::{file::DioAlignment, inode::InodeFlags};
 
 /// What direct I/O on this file asks for; `None` where the filesystem does not say (Linux before 6.1, tmpfs, btrfs).
 pub(super) fn dio_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DioAlignment>> {
@@ -31,4 +31,15 @@ pub(super) fn dio_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DioAlignmen
     let stat = unsafe { buffer.assume_init() };
     let said = stat.stx_mask & libc::STATX_DIOALIGN != 0;
     Ok(said.then_some(DioAlignment { memory: stat.stx_dio_mem_align, offset: stat.stx_dio_offset_align }))
+}
+
+/// The inode's flags; `None` where the filesystem has none, or does not pass the question on (overlay).
+pub(super) fn inode_flags(fd: BorrowedFd<'_>) -> Option<InodeFlags> {
+    // The kernel fills in an int, but the number of the call promises a long and FUSE takes it by its word.
+    let mut flags: [libc::c_uint; 2] = [0; 2];
+    // SAFETY:
+    // - the descriptor is open for as long as it is borrowed;
+    // - the buffer is writable and holds the 8 bytes of a long.
+    let status = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_GETFLAGS, flags.as_mut_ptr()) };
+    (status == 0).then(|| InodeFlags::from_bits_truncate(flags[0]))
 }

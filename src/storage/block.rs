@@ -1,131 +1,177 @@
-//! The block device that holds a file's bytes, as sysfs shows it.
+//! From a block device down to the NVMe functions, as sysfs shows it.
 
-use std::{fmt, path::PathBuf};
-
+use super::{DmTarget, Evidence, Layer, LayerKind, Limits, Mount, filesystem, mount::mounts, namespaces};
 use crate::{
-    machine::{DeviceNumber, Facts, Machine},
+    machine::{DeviceNumber, Facts},
     pci::Address,
 };
 
-/// The block device under a file, sorted by what Linux 6.12 can do with peer memory on it.
-///
-/// Only the queue of an NVMe namespace has the feature `BLK_FEAT_PCI_P2PDMA` (drivers/nvme/host/core.c, set where the
-/// controller is on PCI); nothing that is stacked on top inherits it (include/linux/blkdev.h,
-/// `BLK_FEAT_INHERIT_MASK`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BlockDevice {
-    /// A namespace of an NVMe function, or a partition of one.
-    Nvme {
-        /// `nvme0n1`, or `nvme0n1p1` for a partition.
-        name: String,
-        /// The NVMe function: the client of every transfer.
-        function: Address,
-    },
-    /// The head of a native NVMe multipath device: its queue lacks the feature.
-    MultipathHead {
-        /// `nvme0n1`.
-        name: String,
-    },
-    /// Anything else: md, dm, loop, virtio, SCSI.
-    Other {
-        /// `dm-0`, `md127`, `sda`.
-        name: String,
-    },
-    /// No block device can be named: a filesystem that hides its devices (btrfs, overlay, NFS), or facts are missing.
-    Hidden {
-        /// The device number that the file claims to be on.
-        number: DeviceNumber,
-    },
+/// Layers below one another, and all layers: more is a cycle, or the record of a damaged machine.
+const DEEPEST: usize = 16;
+const MOST: usize = 512;
+
+/// One way down. Every layer is taken from the same budget, so that it ends whatever the facts are.
+pub(super) struct Descent<'a> {
+    pub(super) facts: &'a dyn Facts,
+    pub(super) mounts: Vec<Mount>,
+    depth: usize,
+    left: usize,
 }
 
-impl BlockDevice {
-    /// Follows `/sys/dev/block/<major>:<minor>`.
-    pub(super) fn find(facts: &dyn Facts, number: DeviceNumber) -> Self {
-        match facts.link(&format!("/sys/dev/block/{number}")) {
-            Ok(path) => Self::of(&path),
-            Err(_) => Self::Hidden { number },
+impl<'a> Descent<'a> {
+    pub(super) fn new(facts: &'a dyn Facts) -> Self {
+        Self { facts, mounts: mounts(facts), depth: 0, left: MOST }
+    }
+
+    /// Goes one layer down, unless that is too far.
+    pub(super) fn down(&mut self, name: &str, below: impl FnOnce(&mut Self) -> Layer) -> Layer {
+        if self.depth >= DEEPEST || self.left == 0 {
+            return Layer::hidden(name, "too many layers, or layers in a circle");
+        }
+        self.depth += 1;
+        self.left -= 1;
+        let layer = below(self);
+        self.depth -= 1;
+        layer
+    }
+
+    /// The block device with this number. `/sys/dev/block/<major>:<minor>` leads to its directory.
+    pub(super) fn number(&mut self, number: DeviceNumber) -> Layer {
+        let path = format!("/sys/dev/block/{number}");
+        match self.facts.link(&path) {
+            Ok(directory) => self.block(&directory),
+            Err(error) => Layer {
+                evidence: vec![Evidence::new(path, error)],
+                ..Layer::hidden(format!("device {number}"), "no block device can be named")
+            },
         }
     }
 
-    /// Reads the kernel's own path: `.../<pci function>/nvme/nvme0/nvme0n1[/nvme0n1p1]` is a namespace of that function,
-    /// `/sys/devices/virtual/nvme-subsystem/...` a multipath head.
-    fn of(path: &str) -> Self {
-        let parts: Vec<&str> = path.split('/').collect();
-        let name = parts.last().copied().unwrap_or_default().to_owned();
-        let function = parts.windows(2).find(|pair| pair[1] == "nvme").and_then(|pair| pair[0].parse().ok());
-        match function {
-            Some(function) => Self::Nvme { name, function },
-            None if parts.contains(&"nvme-subsystem") => Self::MultipathHead { name },
-            None => Self::Other { name },
+    /// The block device that a path names: `/dev/nvme0n1`, or a symbolic link to it as in `/dev/mapper`.
+    pub(super) fn device(&mut self, path: &str) -> Option<Layer> {
+        let real = filesystem::real_path(self.facts, path);
+        let name = real.strip_prefix("/dev/")?;
+        // sysfs writes ! for the / in names as cciss/c0d0.
+        let directory = self.facts.link(&format!("/sys/class/block/{}", name.replace('/', "!"))).ok()?;
+        Some(self.block(&directory))
+    }
+
+    /// The block device with this directory.
+    pub(super) fn block(&mut self, directory: &str) -> Layer {
+        let name = last(directory).to_owned();
+        self.down(&name, |descent| descent.describe(directory))
+    }
+
+    fn describe(&mut self, directory: &str) -> Layer {
+        let name = last(directory);
+        let (kind, evidence) = kind(self.facts, directory);
+        let below = match &kind {
+            LayerKind::Partition => vec![self.block(parent(directory))],
+            LayerKind::Dm(_) | LayerKind::Md(_) => self.slaves(directory),
+            LayerKind::MultipathHead => self.paths(directory),
+            LayerKind::Loop => self.backing(directory),
+            _ => return self.layer(directory, kind, evidence, Vec::new()),
+        };
+        let nothing = || vec![Layer::hidden(name, "nothing is known to lie below it")];
+        self.layer(directory, kind, evidence, if below.is_empty() { nothing() } else { below })
+    }
+
+    fn layer(&self, directory: &str, kind: LayerKind, evidence: Vec<Evidence>, below: Vec<Layer>) -> Layer {
+        let number = self.facts.text(&format!("{directory}/dev")).and_then(|text| parse_number(&text));
+        // A partition has no queue of its own.
+        let queue = if kind == LayerKind::Partition { parent(directory) } else { directory };
+        let limits = Limits::read(self.facts, queue);
+        Layer { number, limits, evidence, below, ..Layer::new(last(directory), kind) }
+    }
+
+    fn slaves(&mut self, directory: &str) -> Vec<Layer> {
+        self.linked(&format!("{directory}/slaves"))
+    }
+
+    /// The block devices that a directory of links leads to.
+    pub(super) fn linked(&mut self, directory: &str) -> Vec<Layer> {
+        let names = self.facts.list(directory).unwrap_or_default().into_iter();
+        let layers = names.map(|name| match self.facts.link(&format!("{directory}/{name}")) {
+            Ok(slave) => self.block(&slave),
+            Err(error) => Layer::hidden(name, format!("its directory cannot be read: {error}")),
+        });
+        layers.collect()
+    }
+
+    /// The hidden disks of a head's controllers: `nvme-subsys0` links to `nvme0`, which holds `nvme0c0n1`.
+    fn paths(&mut self, directory: &str) -> Vec<Layer> {
+        let (subsystem, head) = (parent(directory), last(directory));
+        let entries = self.facts.list(subsystem).unwrap_or_default();
+        let controllers = entries.iter().filter_map(|entry| self.facts.link(&format!("{subsystem}/{entry}")).ok());
+        let controllers: Vec<_> = controllers.filter(|path| last(path).starts_with("nvme")).collect();
+        let mut paths = Vec::new();
+        for controller in controllers {
+            let disks = self.facts.list(&controller).unwrap_or_default();
+            let disks = disks.into_iter().filter(|disk| namespaces::head_of(disk).as_deref() == Some(head));
+            paths.extend(disks.map(|disk| self.block(&format!("{controller}/{disk}"))));
         }
+        paths
     }
 
-    /// The NVMe function that does the DMA, where there is one.
-    #[must_use]
-    pub fn function(&self) -> Option<Address> {
-        match self {
-            Self::Nvme { function, .. } => Some(*function),
-            _ => None,
-        }
+    /// The filesystem with the file that a loop device plays.
+    fn backing(&mut self, directory: &str) -> Vec<Layer> {
+        let file = self.facts.text(&format!("{directory}/loop/backing_file"));
+        file.into_iter().map(|file| self.file(&file)).collect()
     }
 }
 
-/// The block devices of an NVMe function's namespaces, by path, sorted. Empty where the function has none, or where
-/// they are hidden behind a multipath head.
-#[must_use]
-pub fn namespaces(machine: &Machine, function: Address) -> Vec<PathBuf> {
-    let facts = machine.facts();
-    let list = |path: &str| facts.list(path).unwrap_or_default();
-    let Ok(directory) = facts.link(&format!("/sys/bus/pci/devices/{function}")) else { return Vec::new() };
-    let controllers = list(&format!("{directory}/nvme")).into_iter();
-    let names = controllers.flat_map(|name| list(&format!("{directory}/nvme/{name}")));
-    names.filter(|name| is_namespace(name)).map(|name| PathBuf::from(format!("/dev/{name}"))).collect()
-}
-
-/// `nvme0n1`, but neither `nvme0` nor the hidden path `nvme0c0n1` (drivers/nvme/host/multipath.c).
-fn is_namespace(name: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let parts = name.strip_prefix("nvme").and_then(|rest| rest.split_once('n'));
-    parts.is_some_and(|(controller, namespace)| digits(controller) && digits(namespace))
-}
-
-impl fmt::Display for BlockDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nvme { name, function } => write!(f, "{name} ({function})"),
-            Self::MultipathHead { name } => write!(f, "{name} (NVMe multipath head)"),
-            Self::Other { name } => f.write_str(name),
-            Self::Hidden { number } => write!(f, "device {number}"),
-        }
+/// What a block device is, and what says so.
+fn kind(facts: &dyn Facts, directory: &str) -> (LayerKind, Vec<Evidence>) {
+    let read = |name: &str| {
+        let path = format!("{directory}/{name}");
+        facts.text(&path).map(|text| (text.clone(), vec![Evidence::new(path, text)]))
+    };
+    if let Some((_, evidence)) = read("partition") {
+        (LayerKind::Partition, evidence)
+    } else if let Some((uuid, evidence)) = read("dm/uuid") {
+        let on_lvm = slaves(facts, directory).iter().any(|slave| is_lvm(facts, slave));
+        (LayerKind::Dm(DmTarget::of(&uuid, on_lvm)), evidence)
+    } else if let Some((level, evidence)) = read("md/level") {
+        (LayerKind::Md(level), evidence)
+    } else if let Some((_, evidence)) = read("loop/backing_file") {
+        (LayerKind::Loop, evidence)
+    } else {
+        (by_path(directory), vec![Evidence::new(format!("/sys/class/block/{}", last(directory)), directory)])
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SWITCH: &str = "/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/nvme/nvme0/nvme0n1";
-
-    #[test]
-    fn a_namespace_and_its_partition_belong_to_their_function() {
-        let function = "0000:01:00.0".parse().ok();
-        assert_eq!(BlockDevice::of(SWITCH).function(), function);
-        assert_eq!(BlockDevice::of(&format!("{SWITCH}/nvme0n1p1")).function(), function);
+/// By the kernel's own path: `.../<pci function>/nvme/nvme0/nvme0n1` is a namespace of that function,
+/// `/sys/devices/virtual/nvme-subsystem/...` a multipath head.
+fn by_path(directory: &str) -> LayerKind {
+    let parts: Vec<&str> = directory.split('/').collect();
+    let function: Option<Address> =
+        parts.windows(2).find(|pair| pair[1] == "nvme").and_then(|pair| pair[0].parse().ok());
+    match function {
+        Some(function) => LayerKind::Namespace(function),
+        None if parts.contains(&"nvme-subsystem") => LayerKind::MultipathHead,
+        None => LayerKind::Other,
     }
+}
 
-    #[test]
-    fn a_namespace_is_told_from_its_controller_and_a_hidden_path() {
-        assert!(is_namespace("nvme0n1") && is_namespace("nvme12n345"));
-        assert!(["nvme0", "nvme0c0n1", "nvme0n", "ng0n1", "nvmen1"].iter().all(|name| !is_namespace(name)));
-    }
+/// The directories of the devices right below a dm or md device.
+fn slaves(facts: &dyn Facts, directory: &str) -> Vec<String> {
+    let names = facts.list(&format!("{directory}/slaves")).unwrap_or_default();
+    names.iter().filter_map(|name| facts.link(&format!("{directory}/slaves/{name}")).ok()).collect()
+}
 
-    #[test]
-    fn what_is_stacked_or_hidden_has_no_function() {
-        let head = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1";
-        assert_eq!(BlockDevice::of(head), BlockDevice::MultipathHead { name: "nvme0n1".into() });
-        assert_eq!(BlockDevice::of("/sys/devices/virtual/block/dm-0"), BlockDevice::Other { name: "dm-0".into() });
-        let number = DeviceNumber { major: 0, minor: 41 };
-        assert_eq!(BlockDevice::find(&crate::machine::Snapshot::new(), number), BlockDevice::Hidden { number });
-    }
+fn is_lvm(facts: &dyn Facts, directory: &str) -> bool {
+    facts.text(&format!("{directory}/dm/uuid")).is_some_and(|uuid| uuid.starts_with("LVM-"))
+}
+
+fn parse_number(text: &str) -> Option<DeviceNumber> {
+    let (major, minor) = text.split_once(':')?;
+    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }

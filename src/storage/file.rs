@@ -2,12 +2,17 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::BlockDevice;
+use nix::{
+    sys::statfs::fstatfs,
+    unistd::{Whence, lseek},
+};
+
+use super::{Mount, Source, Stack, block::Descent};
 use crate::{
     Result,
     machine::{Access, DioAlignment, FileKind, Machine, OpenFile},
@@ -24,8 +29,7 @@ pub struct File {
 struct Inner {
     open: OpenFile,
     path: PathBuf,
-    access: Access,
-    block: BlockDevice,
+    source: Source,
 }
 
 impl File {
@@ -40,8 +44,21 @@ impl File {
     pub fn open(machine: &Machine, path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let open = machine.open(&path, access)?;
-        let block = BlockDevice::find(machine.facts(), open.kind.device());
-        Ok(Self { inner: Arc::new(Inner { open, path, access, block }) })
+        let stack = Stack::new(match open.kind {
+            FileKind::Block(number) => Descent::new(machine.facts()).number(number),
+            FileKind::Regular(_) => filesystem(machine, &open),
+        });
+        let source = Source {
+            machine: machine.clone(),
+            name: path.display().to_string(),
+            dio: alignment(&open, &stack, access),
+            stack,
+            flags: open.flags,
+            access,
+            size: Some(open.size),
+            has_holes: has_holes(&open),
+        };
+        Ok(Self { inner: Arc::new(Inner { open, path, source }) })
     }
 
     /// The name it was opened by.
@@ -53,7 +70,7 @@ impl File {
     /// What it was opened for.
     #[must_use]
     pub fn access(&self) -> Access {
-        self.inner.access
+        self.inner.source.access
     }
 
     /// Length in bytes when it was opened.
@@ -68,16 +85,21 @@ impl File {
         matches!(self.inner.open.kind, FileKind::Block(_))
     }
 
-    /// What direct I/O on it asks for; `None` where the filesystem does not say.
+    /// What direct I/O on it asks for, if it is to stay direct; `None` where the filesystem does not say.
+    ///
+    /// Two filesystems copy by CPU what is aligned for them to less than a block of theirs, and do not tell:
+    /// - xfs: a write to a part of a block that the file shares with another (`xfs_file_dio_write_unaligned`,
+    ///   fs/xfs/xfs_file.c), so a file that is open for writing wants whole blocks;
+    /// - btrfs: anything, in memory too (`check_direct_IO`, fs/btrfs/direct-io.c).
     #[must_use]
     pub fn dio_alignment(&self) -> Option<DioAlignment> {
-        self.inner.open.dio
+        self.inner.source.dio
     }
 
-    /// The block device that holds its bytes.
+    /// What lies below it.
     #[must_use]
-    pub fn block_device(&self) -> &BlockDevice {
-        &self.inner.block
+    pub fn stack(&self) -> &Stack {
+        &self.inner.source.stack
     }
 
     /// Whether both are the same open file.
@@ -86,14 +108,67 @@ impl File {
     }
 }
 
+/// The filesystem of an open file: by the mount that its descriptor names, else by its device number.
+fn filesystem(machine: &Machine, open: &OpenFile) -> super::Layer {
+    let facts = machine.facts();
+    let mut descent = Descent::new(facts);
+    let fd = open.fd.as_raw_fd();
+    let id = facts.text(&format!("/proc/self/fdinfo/{fd}")).and_then(|text| mount_id(&text));
+    let path = facts.link(&format!("/proc/self/fd/{fd}")).ok();
+    let number = open.kind.device();
+    let by_id = |mount: &&Mount| Some(mount.id) == id;
+    let by_number = |mount: &&Mount| mount.number == number;
+    let found = descent.mounts.iter().find(by_id).or_else(|| descent.mounts.iter().find(by_number)).cloned();
+    descent.filesystem(found.unwrap_or_else(|| Mount::unknown(number)), path.as_deref())
+}
+
+/// The line `mnt_id:  30` of a descriptor (proc_pid_fdinfo(5)).
+fn mount_id(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|id| id.trim().parse().ok())
+}
+
+fn alignment(open: &OpenFile, stack: &Stack, access: Access) -> Option<DioAlignment> {
+    let block = || fstatfs(&open.fd).ok().and_then(|fs| u32::try_from(fs.block_size()).ok());
+    match (stack.filesystem().map(|mount| mount.kind.as_str()), open.dio) {
+        (Some("btrfs"), None) => block().map(|block| DioAlignment { memory: block, offset: block }),
+        (Some("xfs"), Some(dio)) if access == Access::ReadWrite => {
+            Some(DioAlignment { offset: dio.offset.max(block()?), ..dio })
+        }
+        (_, dio) => dio,
+    }
+}
+
+/// Whether the first hole comes before the end (lseek(2)). The position that this moves is nobody's: all I/O names its own.
+fn has_holes(open: &OpenFile) -> bool {
+    let hole = || lseek(&open.fd, 0, Whence::SeekHole).ok().and_then(|hole| u64::try_from(hole).ok());
+    matches!(open.kind, FileKind::Regular(_)) && open.size > 0 && hole().is_some_and(|hole| hole < open.size)
+}
+
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.open.fd.as_fd()
     }
 }
 
+impl AsRef<Source> for File {
+    fn as_ref(&self) -> &Source {
+        &self.inner.source
+    }
+}
+
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.inner.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_names_its_mount() {
+        assert_eq!(mount_id("pos:\t0\nflags:\t02140000\nmnt_id:\t30\nino:\t12\n"), Some(30));
+        assert_eq!(mount_id("pos:\t0\n"), None);
     }
 }

@@ -1,12 +1,23 @@
 //! Whether a file's bytes can go direct to or from a provider's memory on Linux 6.12, and if not, why and what to do.
+//!
+//! The one place that asks: a queue before it binds, `p2pbench explain`, `run` and `check`. Everything here is known
+//! before any I/O. Two refusals of the kernel have the same errno, `EREMOTEIO`, and are told apart here:
+//! [`What::QueueRefuses`] (the block stack) and [`What::NoRoute`] (the devices).
+
+mod finding;
+mod memory;
+mod platform;
+mod route;
+mod storage;
 
 use crate::{
-    Error, Refusal, Result,
-    machine::DioAlignment,
+    Result,
     pci::Address,
-    storage::{BlockDevice, File},
+    storage::Source,
     topology::{Route, Topology},
 };
+
+pub use finding::{Finding, Severity, Way, What};
 
 /// The answer for one pair of a file and a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,138 +30,111 @@ pub enum Answer {
     Unknown,
 }
 
-/// Why the answer is not yes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Finding {
-    /// The file cannot do direct I/O into peer memory.
-    File(Refusal),
-    /// The kernel allows no route between the devices.
-    Route(Refusal),
-    /// The route could not be determined.
-    Unknown(Refusal),
-}
-
-impl Finding {
-    /// The thing, the cause and the cure.
+impl Answer {
+    /// `yes`, `no` or `unknown`.
     #[must_use]
-    pub fn refusal(&self) -> &Refusal {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::File(refusal) | Self::Route(refusal) | Self::Unknown(refusal) => refusal,
-        }
-    }
-}
-
-impl From<Finding> for Error {
-    fn from(finding: Finding) -> Self {
-        match finding {
-            Finding::File(refusal) => Self::NoDirectIo(refusal),
-            Finding::Route(refusal) => Self::NoRoute(refusal),
-            Finding::Unknown(refusal) => Self::NotAllowed(refusal),
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
         }
     }
 }
 
 /// What stands between a file and a provider's memory.
+///
+/// ```
+/// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, storage::Source, topology::Topology, verdict::{Answer, Verdict, What}};
+/// let machine = Machine::mock(Mock::root_ports(Cpu::IntelUnlisted)?);
+/// let source = Source::of_block_device(&machine, "/dev/nvme0n1")?;
+/// let verdict = Verdict::judge(&Topology::scan(&machine)?, &source, "0000:02:00.0".parse()?)?;
+/// assert_eq!(verdict.answer(), Answer::No);
+/// assert_eq!(verdict.findings()[0].what, What::NoRoute);
+/// # Ok::<(), p2pdma::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    route: Option<Route>,
+    provider: Address,
+    routes: Vec<Route>,
     findings: Vec<Finding>,
 }
 
 impl Verdict {
-    /// Judges one pair.
+    /// Judges one pair: storage, and the ways between the devices. Not whether the provider's memory could be had, since
+    /// whoever binds has it already: see [`Self::and_memory`].
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] when `provider` or the file's NVMe function is not in `topology`.
-    pub fn judge(topology: &Topology, file: &File, provider: Address) -> Result<Self> {
-        let mut findings: Vec<_> = [stack(file), direct_io(file)].into_iter().flatten().collect();
-        let route = match file.block_device().function() {
-            Some(client) => Some(topology.route(provider, client)?),
-            None => None,
-        };
-        findings.extend(route.as_ref().and_then(no_route));
-        Ok(Self { route, findings })
+    /// [`Error::NotFound`](crate::Error::NotFound) when `provider` or an NVMe function below the source is not in `topology`.
+    pub fn judge(topology: &Topology, source: impl AsRef<Source>, provider: Address) -> Result<Self> {
+        let source = source.as_ref();
+        let platform = platform::Platform::read(source.machine().facts());
+        let functions = source.stack().functions().into_iter();
+        let routes = functions.map(|client| topology.route(provider, client)).collect::<Result<Vec<_>>>()?;
+        let mut findings = storage::findings(source);
+        findings.extend(routes.iter().flat_map(|route| route::findings(topology, route, &platform)));
+        findings.sort_by_key(|finding| finding.severity);
+        Ok(Self { provider, routes, findings })
     }
 
-    /// Yes, no or unknown; a no outweighs an unknown.
+    /// Judges also whether this process could allocate the provider's memory.
+    #[must_use]
+    pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {
+        self.findings.extend(memory::finding(source.as_ref().machine(), self.provider));
+        self.findings.sort_by_key(|finding| finding.severity);
+        self
+    }
+
+    /// The answer for mapped peer memory, which is what a [`Queue`](crate::transfer::Queue) uses.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        let unknown = |finding: &Finding| matches!(finding, Finding::Unknown(_));
-        match self.findings.iter().find(|finding| !unknown(finding)) {
-            Some(_) => Answer::No,
-            None if self.findings.is_empty() => Answer::Yes,
-            None => Answer::Unknown,
+        self.way(Way::P2pmem)
+    }
+
+    /// Yes, no or unknown for one way; a no outweighs an unknown.
+    #[must_use]
+    pub fn way(&self, way: Way) -> Answer {
+        let severities = self.findings.iter().filter(|finding| finding.is_in(way)).map(|finding| finding.severity);
+        match severities.min() {
+            None | Some(Severity::Warning) => Answer::Yes,
+            Some(Severity::No) => Answer::No,
+            Some(Severity::Unknown) => Answer::Unknown,
         }
     }
 
-    /// Everything in the way.
+    /// Everything in the way or worth knowing, the heaviest first.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The route; `None` where no NVMe function lies under the file.
+    /// The provider whose memory it is about.
+    #[must_use]
+    pub fn provider(&self) -> Address {
+        self.provider
+    }
+
+    /// The route from the first NVMe function; `None` where none lies under the source.
     #[must_use]
     pub fn route(&self) -> Option<&Route> {
-        self.route.as_ref()
+        self.routes.first()
+    }
+
+    /// The routes from all NVMe functions under the source.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     /// Nothing when the answer is yes.
     ///
     /// # Errors
     ///
-    /// The finding that decides: [`Error::NoDirectIo`], [`Error::NoRoute`], or [`Error::NotAllowed`] when the answer is
-    /// unknown. What cannot be known is not assumed.
+    /// The finding that decides: [`Error::NoDirectIo`](crate::Error::NoDirectIo), [`Error::NoRoute`](crate::Error::NoRoute),
+    /// or [`Error::NotAllowed`](crate::Error::NotAllowed) when the answer is unknown. What cannot be known is not assumed.
     pub fn require(self) -> Result<()> {
-        let unknown = |finding: &Finding| matches!(finding, Finding::Unknown(_));
-        let (unknown, no): (Vec<_>, Vec<_>) = self.findings.into_iter().partition(unknown);
-        no.into_iter().chain(unknown).next().map_or(Ok(()), |finding| Err(finding.into()))
-    }
-}
-
-/// Only the queue of an NVMe namespace takes peer memory on 6.12; see [`BlockDevice`].
-fn stack(file: &File) -> Option<Finding> {
-    let block = file.block_device();
-    let (cause, cure) = match block {
-        BlockDevice::Nvme { .. } => return None,
-        BlockDevice::MultipathHead { .. } => (
-            format!("it lies on {block}, whose queue refuses peer memory on Linux 6.12"),
-            "boot with nvme_core.multipath=N",
-        ),
-        BlockDevice::Other { .. } => (
-            format!("it lies on {block}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)"),
-            "use the NVMe namespace itself, or a filesystem directly on it",
-        ),
-        BlockDevice::Hidden { .. } => (
-            format!("its filesystem does not tell which block device holds it ({block})"),
-            "use ext4 or xfs directly on an NVMe namespace",
-        ),
-    };
-    Some(Finding::File(Refusal::new(file, cause, cure)))
-}
-
-/// A file that reports an alignment of 0 opens with `O_DIRECT` and then copies by CPU, silently (ext4 with
-/// data=journal, verity, inline data: fs/ext4/inode.c, `ext4_dio_alignment`). One that reports none may do the same.
-fn direct_io(file: &File) -> Option<Finding> {
-    let (cause, cure) = match file.dio_alignment() {
-        Some(DioAlignment { memory: 1.., offset: 1.. }) => return None,
-        Some(_) => (
-            "the filesystem would copy it by CPU in spite of O_DIRECT (it reports a direct I/O alignment of 0)",
-            "mount ext4 with data=ordered, and use files without verity, encryption or inline data",
-        ),
-        None => ("the filesystem does not say whether its direct I/O is direct (no STATX_DIOALIGN)", "use ext4 or xfs"),
-    };
-    Some(Finding::File(Refusal::new(file, cause, cure)))
-}
-
-fn no_route(route: &Route) -> Option<Finding> {
-    let thing = format!("{} -> {}", route.client, route.provider);
-    let refusal = || Refusal::new(thing, route.cause(), route.remedies().join("; or "));
-    match route.is_supported() {
-        Some(true) => None,
-        Some(false) => Some(Finding::Route(refusal())),
-        None => Some(Finding::Unknown(refusal())),
+        let decides = self.findings.into_iter().find(|finding| finding.is_in(Way::P2pmem));
+        decides.map_or(Ok(()), |finding| Err(finding.into()))
     }
 }

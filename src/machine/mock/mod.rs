@@ -250,7 +250,7 @@ impl Seam for Mock {
         let failed = |source| Error::syscall("dup", path.display(), source, "raise the limit on open files");
         let fd = file.fd.as_fd().try_clone_to_owned().map_err(failed)?;
         let dio = Some(DioAlignment { memory: 4, offset: BLOCK });
-        Ok(OpenFile { fd, kind: file.kind, size: file.size, dio })
+        Ok(OpenFile { fd, kind: file.kind, size: file.size, dio, flags: None })
     }
 
     fn backing(&self, provider: Address, length: usize) -> Result<Backing> {

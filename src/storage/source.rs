@@ -1,0 +1,133 @@
+//! The storage side of a pair: what a verdict judges.
+
+use std::fmt;
+
+use super::{Layer, LayerKind, Stack, block::Descent, namespaces};
+use crate::{
+    Error, Refusal, Result,
+    machine::{Access, DioAlignment, InodeFlags, Machine},
+    pci::Address,
+};
+
+/// A file, a block device or an NVMe function, as far as facts tell. An open [`File`](super::File) has one; block devices
+/// and functions can be looked at without opening anything.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub(super) machine: Machine,
+    pub(super) name: String,
+    pub(super) stack: Stack,
+    pub(super) dio: Option<DioAlignment>,
+    pub(super) flags: Option<InodeFlags>,
+    pub(super) access: Access,
+    pub(super) size: Option<u64>,
+    pub(super) has_holes: bool,
+}
+
+impl Source {
+    /// A block device by its path, by facts alone. Access is taken to be for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when facts know no such block device.
+    pub fn of_block_device(machine: &Machine, path: &str) -> Result<Self> {
+        let layer = Descent::new(machine.facts()).device(path).ok_or_else(|| unknown(path))?;
+        Ok(Self::of_layer(machine, path.to_owned(), layer))
+    }
+
+    /// An NVMe function: its first namespace, or the multipath head that hides it, or itself where it has neither.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such PCI function; [`Error::Invalid`] when it is no NVMe controller.
+    pub fn of_function(machine: &Machine, function: Address) -> Result<Self> {
+        let facts = machine.facts();
+        let directory = facts.link(&format!("/sys/bus/pci/devices/{function}")).map_err(|_| unknown(function))?;
+        if facts.hex(&format!("{directory}/class")) != Some(NVME) {
+            let cure = "name an NVMe function, a block device or a file; see `p2pbench topo`";
+            return Err(Error::Invalid(Refusal::new(function, "it is no NVMe controller", cure)));
+        }
+        let heads = namespaces::names(facts, function).into_iter().filter_map(|name| namespaces::head_of(&name));
+        let names = namespaces(machine, function).into_iter().map(|path| path.display().to_string());
+        let name = names.chain(heads.map(|head| format!("/dev/{head}"))).next();
+        let layer = name.and_then(|name| Descent::new(facts).device(&name));
+        let layer = layer.unwrap_or_else(|| Layer::new(function.to_string(), LayerKind::Namespace(function)));
+        Ok(Self::of_layer(machine, function.to_string(), layer))
+    }
+
+    fn of_layer(machine: &Machine, name: String, layer: Layer) -> Self {
+        let narrow = |bytes: Option<u64>| bytes.and_then(|bytes| u32::try_from(bytes).ok());
+        let (memory, offset) = (narrow(layer.limits.memory_alignment), narrow(layer.limits.logical_block));
+        Self {
+            machine: machine.clone(),
+            name,
+            dio: memory.zip(offset).map(|(memory, offset)| DioAlignment { memory, offset }),
+            stack: Stack::new(layer),
+            flags: None,
+            access: Access::Read,
+            size: None,
+            has_holes: false,
+        }
+    }
+
+    /// The machine it is on.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What lies below it.
+    #[must_use]
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// What direct I/O on it asks for; `None` where nothing tells.
+    #[must_use]
+    pub fn dio_alignment(&self) -> Option<DioAlignment> {
+        self.dio
+    }
+
+    /// The inode's flags; `None` of a block device, and where the filesystem does not say.
+    #[must_use]
+    pub fn inode_flags(&self) -> Option<InodeFlags> {
+        self.flags
+    }
+
+    /// What it is opened for.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Length in bytes when it was opened; `None` when it was not opened.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Whether a part of the file held no data when it was opened: the kernel fills such parts in by CPU when they are
+    /// read (`iomap_dio_hole_iter`, fs/iomap/direct-io.c).
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        self.has_holes
+    }
+}
+
+/// The class of an NVMe controller with the NVM command set.
+const NVME: u64 = 0x01_0802;
+
+fn unknown(name: impl fmt::Display) -> Error {
+    Error::NotFound(Refusal::new(name, "no such block device or PCI function", "see `p2pbench topo`"))
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl AsRef<Source> for Source {
+    fn as_ref(&self) -> &Source {
+        self
+    }
+}

@@ -1,0 +1,84 @@
+//! What stands in the way between the devices. rules: 6.12.
+
+use super::{
+    finding::{Finding, Severity, What},
+    platform::Platform,
+};
+use crate::{
+    Refusal,
+    storage::Evidence,
+    topology::{MapType, RULES, Route, Topology},
+};
+
+/// Everything that speaks against one route, or should be known of it.
+pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> Vec<Finding> {
+    let all = [
+        no_route(route, platform),
+        other_kernel(route, platform),
+        bounce_forced(route, platform),
+        host_hidden(topology, route),
+        virtual_iommu(topology, route, platform),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn thing(route: &Route) -> String {
+    format!("{} -> {}", route.client, route.provider)
+}
+
+fn no_route(route: &Route, platform: &Platform) -> Option<Finding> {
+    let (what, severity) = match route.is_supported() {
+        Some(true) => return None,
+        // A later kernel may know more host bridges.
+        Some(false) if platform.is_other_kernel() => (What::NoRoute, Severity::Unknown),
+        Some(false) => (What::NoRoute, Severity::No),
+        None => (What::RouteUnknown, Severity::Unknown),
+    };
+    let refusal = Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
+    let config = |address| Evidence::new(format!("/sys/bus/pci/devices/{address}/config"), "ACS redirect");
+    Some(Finding::new(what, severity, refusal).seen(route.acs_redirect.iter().map(config)))
+}
+
+/// Which traffic may pass a host bridge changes from kernel to kernel; what turns below one does not.
+fn other_kernel(route: &Route, platform: &Platform) -> Option<Finding> {
+    let kernel = platform.kernel.as_ref().filter(|_| platform.is_other_kernel())?;
+    let severity = match route.map_type {
+        MapType::ThruHostBridge => Severity::Unknown,
+        _ => Severity::Warning,
+    };
+    let cause = format!("the rules applied are those of Linux {RULES}, and this is {}", kernel.value);
+    let cure = "prove the route by a transfer (`p2pbench run --verify`)";
+    Some(Finding::new(What::OtherKernel, severity, Refusal::new(thing(route), cause, cure)).seen([kernel.clone()]))
+}
+
+/// Kernel: `dma_direct_map_page` (kernel/dma/direct.h) answers `DMA_MAPPING_ERROR`, which the nvme driver takes for a
+/// want of resources and tries again, for ever. Bus addresses do not come that way.
+fn bounce_forced(route: &Route, platform: &Platform) -> Option<Finding> {
+    let forced = platform.bounce_forced.as_ref().filter(|_| route.map_type != MapType::BusAddr)?;
+    let cause = "the kernel bounces all DMA through host memory: I/O to peer memory would be tried for ever";
+    let cure = "boot without swiotlb=force, or outside of a confidential virtual machine";
+    let refusal = Refusal::new(thing(route), cause, cure);
+    Some(Finding::new(What::BounceForced, Severity::No, refusal).seen([forced.clone()]))
+}
+
+/// Hyper-V gives each device a host bridge of its own (drivers/pci/controller/pci-hyperv.c), below a VMBus device.
+fn host_hidden(topology: &Topology, route: &Route) -> Option<Finding> {
+    let ends = [route.provider, route.client].into_iter().filter_map(|address| topology.device(address));
+    let hidden = ends.map(|device| &device.directory).find(|directory| directory.contains("/VMBUS:"))?;
+    let cause = "Hyper-V hides how its devices are connected: the kernel's answer says nothing of the hardware";
+    let refusal = Refusal::new(thing(route), cause, "prove the route by a transfer (`p2pbench run --verify`)");
+    let evidence = Evidence::new("/sys/bus/pci/devices", hidden);
+    let unsure = route.is_supported() != Some(false);
+    unsure.then(|| Finding::new(What::HostHidden, Severity::Unknown, refusal).seen([evidence]))
+}
+
+/// A real switch routes bus addresses by itself. QEMU's hands them to the IOMMU, reports success and delivers nothing.
+fn virtual_iommu(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
+    let virtual_machine = platform.hypervisor.as_ref().filter(|_| route.map_type == MapType::BusAddr)?;
+    let group = topology.device(route.client)?.iommu.as_ref()?;
+    let kind = group.domain_type.as_deref().filter(|kind| kind.starts_with("DMA"))?;
+    let cause = "a virtual switch below an IOMMU may lose what goes by bus addresses, and report success";
+    let refusal = Refusal::new(thing(route), cause, "prove the route by a transfer (`p2pbench run --verify`)");
+    let evidence = Evidence::new(format!("/sys/kernel/iommu_groups/{}/type", group.number), kind);
+    Some(Finding::new(What::VirtualIommu, Severity::Warning, refusal).seen([virtual_machine.clone(), evidence]))
+}

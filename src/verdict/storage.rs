@@ -1,0 +1,175 @@
+//! What stands in the way on the storage side: block stack and filesystem. rules: 6.12.
+
+use super::finding::{Finding, Severity, Way, What};
+use crate::{
+    Refusal,
+    machine::{Access, DioAlignment, InodeFlags},
+    storage::{Evidence, Layer, LayerKind, Mount, Source, Stack},
+};
+
+/// Everything that lies below a source and matters.
+pub(super) fn findings(source: &Source) -> Vec<Finding> {
+    let stack = source.stack();
+    let queues = stack.queues().into_iter().filter_map(|layer| queue(source, layer));
+    let layers = stack.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
+    let mut findings: Vec<_> = queues.chain(layers).collect();
+    if let Some(mount) = stack.filesystem() {
+        findings.extend(filesystem(source, mount));
+        findings.extend(holes(source));
+    }
+    findings.extend(no_function(source).filter(|_| findings.is_empty()));
+    findings
+}
+
+/// Nothing speaks against what nothing is known of, so that is said.
+fn no_function(source: &Source) -> Option<Finding> {
+    let cause = "no NVMe function is known to lie below it";
+    let refusal = Refusal::new(source, cause, "use ext4 or xfs on an NVMe namespace, or the namespace itself");
+    source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal))
+}
+
+/// Only the queue of an NVMe namespace takes mapped peer memory: nothing that is stacked on top inherits
+/// `BLK_FEAT_PCI_P2PDMA` (include/linux/blkdev.h, `BLK_FEAT_INHERIT_MASK`).
+fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
+    let cure = match &layer.kind {
+        LayerKind::Namespace(_) | LayerKind::Hidden(_) => return None,
+        LayerKind::MultipathHead => "boot with nvme_core.multipath=N",
+        _ => "use the NVMe namespace itself, or ext4 or xfs directly on it",
+    };
+    let cause =
+        format!("it lies on {layer}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)");
+    let cure = match stack_switch(source.stack(), layer) {
+        Some(switch) => format!("{cure}; or use the p2pdma_user module, with the stack {switch} allowed"),
+        None => cure.to_owned(),
+    };
+    let refusal = Refusal::new(source, cause, cure);
+    let finding = Finding::new(What::QueueRefuses, Severity::No, refusal).seen(layer.evidence.clone());
+    Some(if layer.kind == LayerKind::Other { finding } else { finding.only(Way::P2pmem) })
+}
+
+/// `9:0=0000:01:00.0,0000:02:00.0`, as root tells the module which functions a stack ends in. `None` where it does not
+/// end in such alone.
+fn stack_switch(stack: &Stack, layer: &Layer) -> Option<String> {
+    let passes = stack.layers().into_iter().all(|(_, layer)| layer.passes() == Some(true));
+    let functions: Vec<_> = stack.functions().iter().map(ToString::to_string).collect();
+    let number = layer.number.filter(|_| passes && !functions.is_empty())?;
+    Some(format!("{number}={}", functions.join(",")))
+}
+
+/// A layer that touches the bytes stands in the way of either way; one that nobody can name is not assumed to be harmless.
+fn by_cpu(source: &Source, layer: &Layer) -> Option<Finding> {
+    let (what, severity, cause) = match (layer.passes(), &layer.kind) {
+        (Some(true), _) | (_, LayerKind::Other) => return None,
+        (Some(false), _) => (What::TouchedByCpu, Severity::No, format!("{layer} moves or reads every byte by CPU")),
+        (None, LayerKind::Hidden(why)) => (What::StackUnknown, Severity::Unknown, format!("what lies below: {why}")),
+        (None, _) => {
+            let cause = format!("{layer} may touch the bytes by CPU: sysfs does not tell its target");
+            (What::StackUnknown, Severity::Unknown, cause)
+        }
+    };
+    let cure = match layer.kind {
+        LayerKind::Dm(_) if severity == Severity::Unknown => "see `dmsetup table`; name the NVMe namespace itself",
+        _ => "use ext4 or xfs on an NVMe namespace, or the namespace itself",
+    };
+    let finding = Finding::new(what, severity, Refusal::new(source, cause, cure)).seen(layer.evidence.clone());
+    // Of dm and md the queue has already said no to mapped memory.
+    Some(if layer.is_block() { finding.only(Way::Module) } else { finding })
+}
+
+/// What the filesystem makes of `O_DIRECT`.
+fn filesystem(source: &Source, mount: &Mount) -> Option<Finding> {
+    let flags = source.inode_flags().unwrap_or(InodeFlags::empty());
+    let has = |flag| flags.contains(flag);
+    if mount.kind == "btrfs" {
+        return btrfs(source, mount, has(InodeFlags::NOCOW));
+    }
+    let (what, cause, cure) = match source.dio_alignment() {
+        // fscrypt on inline encryption reports a block's alignment; NVMe drives have none, so blk-crypto-fallback.c copies.
+        _ if has(InodeFlags::ENCRYPTED) => {
+            (What::TouchedByCpu, "it is encrypted: the CPU encrypts every byte", ENCRYPTED)
+        }
+        Some(DioAlignment { memory: 1.., offset: 1.. }) => return mapped_by_blocks(source, mount, has),
+        Some(_) => buffered(mount, has),
+        None => (
+            What::AlignmentUnknown,
+            "the filesystem does not say whether its direct I/O is direct (no STATX_DIOALIGN)",
+            "use ext4 or xfs",
+        ),
+    };
+    Some(Finding::new(what, Severity::No, Refusal::new(source, cause, cure)).seen(evidence(source, mount)))
+}
+
+const ENCRYPTED: &str = "use a file outside of encrypted directories";
+
+/// A file that reports an alignment of 0 opens with `O_DIRECT` and then copies by CPU, silently. Kernel:
+/// `ext4_should_use_dio` (fs/ext4/file.c), `ext4_dio_alignment` (fs/ext4/inode.c), f2fs likewise.
+fn buffered(mount: &Mount, has: impl Fn(InodeFlags) -> bool) -> (What, &'static str, &'static str) {
+    let (cause, cure) = if mount.has("data=journal") {
+        ("ext4 is mounted with data=journal and copies by CPU in spite of O_DIRECT", "mount it with data=ordered")
+    } else if has(InodeFlags::JOURNAL_DATA) {
+        ("its data go through ext4's journal, by CPU in spite of O_DIRECT", "chattr -j, or use another file")
+    } else if has(InodeFlags::VERITY) {
+        ("fs-verity checks every byte: it is read by CPU in spite of O_DIRECT", "use a copy without verity")
+    } else if has(InodeFlags::INLINE_DATA) {
+        ("its data lie in the inode and are copied by CPU", "use a file larger than an inode")
+    } else {
+        (
+            "the filesystem would copy it by CPU in spite of O_DIRECT (it reports a direct I/O alignment of 0)",
+            "mount ext4 with data=ordered, and use files without verity, encryption or inline data",
+        )
+    };
+    (What::SilentlyBuffered, cause, cure)
+}
+
+/// ext4 fills a hole of a file without extents through the page cache: `ext4_iomap_end` answers `ENOTBLK`.
+fn mapped_by_blocks(source: &Source, mount: &Mount, has: impl Fn(InodeFlags) -> bool) -> Option<Finding> {
+    let by_blocks = mount.kind == "ext4" && source.inode_flags().is_some() && !has(InodeFlags::EXTENTS);
+    let matters = by_blocks && source.access() == Access::ReadWrite && source.has_holes();
+    let cause = "it has holes and no extents: ext4 fills holes by CPU in spite of O_DIRECT";
+    let refusal = Refusal::new(source, cause, "write it whole once, or use a file with extents (lsattr shows e)");
+    let finding = Finding::new(What::SilentlyBuffered, Severity::No, refusal);
+    matters.then(|| finding.seen(evidence(source, mount)))
+}
+
+/// btrfs writes what it checksums through the page cache and reads it back by CPU; it does so with compressed and inline
+/// extents too. A file with NOCOW has neither checksums nor compression; one larger than a block has no inline extent.
+/// Kernel: `btrfs_direct_write`, `btrfs_dio_iomap_begin` (fs/btrfs/direct-io.c).
+fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
+    let block = source.dio_alignment().map_or(0, |dio| dio.offset);
+    let devices = source.stack().queues().len();
+    let (what, cause, cure) = match source.size() {
+        _ if !nocow => (
+            What::SilentlyBuffered,
+            "btrfs checksums it: writes, and reads of compressed parts, are copied by CPU in spite of O_DIRECT, other \
+             reads are checked by CPU",
+            "use a file made with chattr +C, or ext4 or xfs",
+        ),
+        _ if devices != 1 => {
+            (What::TouchedByCpu, "btrfs on several devices may compute parity by CPU", "use btrfs on one device")
+        }
+        Some(size) if size > u64::from(block) && block > 0 => return None,
+        _ => (What::SilentlyBuffered, "btrfs may keep so small a file in its tree", "use a larger file"),
+    };
+    Some(Finding::new(what, Severity::No, Refusal::new(source, cause, cure)).seen(evidence(source, mount)))
+}
+
+/// iomap writes zeroes into peer memory by CPU where the file has no data (`iomap_dio_hole_iter`, fs/iomap/direct-io.c).
+fn holes(source: &Source) -> Option<Finding> {
+    let cause = "it has holes or preallocated parts without data: where those are read the CPU writes zeroes";
+    let refusal = Refusal::new(source, cause, "copy it with `cp --sparse=never`");
+    source.has_holes().then(|| Finding::new(What::Holes, Severity::Warning, refusal))
+}
+
+/// The mount, what statx said and what the inode says of itself.
+fn evidence(source: &Source, mount: &Mount) -> Vec<Evidence> {
+    let statx = |alignment| Evidence::new(format!("statx {source} STATX_DIOALIGN"), alignment);
+    let statx = match source.dio_alignment() {
+        // Its alignment is known otherwise.
+        Some(_) if mount.kind == "btrfs" => None,
+        Some(DioAlignment { memory, offset }) => Some(statx(format!("memory {memory}, offset {offset}"))),
+        None => Some(statx("not told".to_owned())),
+    };
+    let names = |flags: InodeFlags| flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
+    let flags = source.inode_flags().map(names).map(|flags| Evidence::new(format!("FS_IOC_GETFLAGS {source}"), flags));
+    [Some(mount.evidence()), statx, flags].into_iter().flatten().collect()
+}
