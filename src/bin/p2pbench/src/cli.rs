@@ -37,8 +37,24 @@ pub(crate) enum Command {
     /// cannot read ACS. Exit code 0 whatever it shows.
     Topo(TopoOptions),
 
+    /// Say whether a file or SSD and peer memory can exchange data directly, and if not, why and what helps.
+    ///
+    /// The verdict comes first; then the way hop by hop, the storage layer by layer, and every finding with what was read
+    /// and the cure. Nothing is transferred. Exit code 0 yes, 1 no, 3 cannot tell.
+    Explain(ExplainOptions),
+
     /// Measure transfers between an SSD or file and peer memory.
     Run(RunOptions),
+}
+
+/// Which pair `explain` explains.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExplainOptions {
+    /// A file, a block device or an NVMe function's PCI address.
+    pub(crate) source: PathBuf,
+
+    /// The provider of the peer memory, by PCI address.
+    pub(crate) peer: Address,
 }
 
 /// How `topo` shows it.

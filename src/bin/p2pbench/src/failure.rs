@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Failed(Refusal),
     /// Options that contradict the machine: 2.
     Usage(Refusal),
+    /// A verdict that is printed already and has nothing to add but this code.
+    Said(u8),
     /// Printing failed: 4, or 0 when the reader just stopped listening.
     Output(io::Error),
 }
@@ -39,14 +41,19 @@ impl Failure {
             Self::Library(error) => library_code(error),
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::Said(code) => *code,
             Self::Output(_) if self.is_silent() => 0,
             Self::Output(_) => 4,
         })
     }
 
-    /// The reader has what it wanted and went away, as `head` does: nothing went wrong.
+    /// The reader has all it wanted: it has been told, or went away as `head` does.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Said(_) => true,
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
     }
 }
 
@@ -70,6 +77,7 @@ impl fmt::Display for Failure {
                     None => Ok(()),
                 }
             }
+            Self::Said(code) => write!(f, "exit code {code}"),
             Self::Failed(refusal) | Self::Usage(refusal) => write!(f, "{refusal}"),
             Self::Output(error) => write!(f, "cannot print: {error}"),
         }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
 mod cli;
+mod explain;
 mod facts;
 mod failure;
 mod machine;
@@ -59,6 +60,7 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         None => overview::overview(&machine, &mut output, cli.json),
         Some(Command::Topo(options)) => topo::command(&machine, options, &mut output, cli.json),
+        Some(Command::Explain(options)) => explain::command(&machine, options, &mut output, cli.json),
         Some(Command::Run(options)) => run::command(&machine, options, &mut output, cli.json),
     }
 }

@@ -99,8 +99,9 @@ struct Window {
     prefetchable: bool,
 }
 
+/// A route; the same in every report.
 #[derive(Debug, Serialize)]
-struct Pair {
+pub(crate) struct Pair {
     provider: String,
     client: String,
     map_type: &'static str,
@@ -201,7 +202,7 @@ impl Window {
 }
 
 impl Pair {
-    fn new(route: &Route) -> Self {
+    pub(crate) fn new(route: &Route) -> Self {
         Self {
             provider: route.provider.to_string(),
             client: route.client.to_string(),

@@ -1,6 +1,6 @@
 //! `p2pbench topo`: the PCIe tree and its pairs. It shows; to judge is the business of `check`.
 
-mod json;
+pub(crate) mod json;
 mod line;
 mod matrix;
 mod tree;

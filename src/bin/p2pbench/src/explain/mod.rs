@@ -1,0 +1,71 @@
+//! `p2pbench explain`: one pair of storage and peer memory, and everything that decides about it.
+
+mod json;
+mod text;
+
+use std::path::Path;
+
+use p2pdma::{
+    Error, Refusal,
+    machine::{Access, Machine},
+    pci::Address,
+    storage::{File, Source},
+    topology::Topology,
+    verdict::{Answer, Verdict},
+};
+
+use crate::{cli::ExplainOptions, failure::Failure, output::Output};
+use json::Document;
+
+/// A verdict with all that it is about.
+struct Explained<'a> {
+    machine: &'a Machine,
+    topology: &'a Topology,
+    source: &'a Source,
+    verdict: &'a Verdict,
+}
+
+/// Prints the verdict and ends with its exit code.
+pub(crate) fn command(
+    machine: &Machine,
+    options: &ExplainOptions,
+    output: &mut Output,
+    json: bool,
+) -> Result<(), Failure> {
+    let source = source(machine, &options.source)?;
+    let topology = Topology::scan(machine)?;
+    known(&topology, options.peer)?;
+    let verdict = Verdict::judge(&topology, &source, options.peer)?.and_memory(&source);
+    let explained = Explained { machine, topology: &topology, source: &source, verdict: &verdict };
+    if json {
+        output.json(&Document::new(&explained))?;
+    } else {
+        output.text(&text::text(&explained))?;
+    }
+    match verdict.answer() {
+        Answer::Yes => Ok(()),
+        Answer::No => Err(Failure::Said(1)),
+        Answer::Unknown => Err(Failure::Said(3)),
+    }
+}
+
+/// A path, or else an address. A block device that this user may not open is judged by facts alone.
+fn source(machine: &Machine, source: &Path) -> Result<Source, Failure> {
+    let name = source.to_string_lossy();
+    if let Ok(function) = name.parse::<Address>() {
+        return Ok(Source::of_function(machine, function)?);
+    }
+    match File::open(machine, source, Access::Read) {
+        Ok(file) => Ok(AsRef::<Source>::as_ref(&file).clone()),
+        Err(Error::NotAllowed(refusal)) => {
+            Source::of_block_device(machine, &name).map_err(|_| Error::NotAllowed(refusal).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asked before the verdict, which would not miss the peer where no NVMe function lies below the source.
+fn known(topology: &Topology, peer: Address) -> Result<(), Failure> {
+    let refusal = || Refusal::new(peer, "no such PCI device", "see `p2pbench topo`");
+    topology.device(peer).map(|_| ()).ok_or_else(|| Error::NotFound(refusal()).into())
+}
