@@ -6,6 +6,7 @@
 #   switch SWITCH [ROOT-PORT]   a switch below a root port (made where none is named); its ports have no ACS
 #   host_bridge BRIDGE NUMBER   one more PCIe host bridge, its bus numbers from NUMBER on
 #   ssd NAME PLACE [PROPERTY..] an NVMe SSD of 512 MiB; NAME is its serial number
+#   multipath NAME PLACE..      an NVMe SSD of 512 MiB with a controller at each PLACE; its namespace is a multipath head
 #   gpu NAME PLACE SIZE         a device with SIZE (as in 64M) of real memory behind its BAR 2
 #   machine PROPERTY..          more of -machine
 #   qemu ARGUMENT..             any other argument of QEMU
@@ -88,6 +89,20 @@ ssd() {
 	# What is written to it is thrown away with the machine, so nothing need reach the host's disk.
 	qemu -drive "file=$images/$name,if=none,id=$name-image,format=raw,cache=unsafe"
 	device nvme "id=$name" "drive=$name-image" "serial=$name" "bus=$bus" "$@"
+}
+
+multipath() {
+	local name=$1 path=0 where bus
+	shift
+	serials+=("$name")
+	device nvme-subsys "id=$name-subsystem"
+	for where; do
+		place "$where"
+		device nvme "id=$name-path$path" "serial=$name" "subsys=$name-subsystem" "bus=$bus"
+		path=$((path + 1))
+	done
+	qemu -drive "file=$images/$name,if=none,id=$name-image,format=raw,cache=unsafe"
+	device nvme-ns "id=$name" "drive=$name-image" "bus=$name-path0" nsid=1 shared=on
 }
 
 gpu() {
