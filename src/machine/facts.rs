@@ -5,6 +5,10 @@ use std::{fmt, io, path::Path};
 /// Where facts are read: sysfs, procfs and config space, by absolute path.
 ///
 /// Nothing is interpreted here. An errno is a fact too: what cannot be read is reported as it was refused.
+///
+/// For decoders: only [`io::ErrorKind::NotFound`] means that there is no such thing. Any other error means that the
+/// answer is unknown, be it for lack of privilege, or because a recording was made when nobody asked for it
+/// ([`NotRecorded`](super::NotRecorded)).
 pub trait Facts: fmt::Debug + Send + Sync {
     /// The bytes of a file. Of `config`, as many as this user may read: 64 without privilege.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;

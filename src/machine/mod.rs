@@ -1,17 +1,18 @@
 //! The only seam: WHERE facts are read and WHO executes I/O.
 //!
 //! ```text
-//!   topology, storage, memory          transfer
-//!        | facts, open, backing           | ring
-//!   +----v--------------------------------v----+
-//!   |                 Machine                  |
-//!   |   Host: sysfs, statx     Mock: generated |
-//!   |   io_uring on devices    io_uring on     |
-//!   |                          memfds          |
-//!   +------------------------------------------+
+//!   topology, storage, memory             transfer
+//!        | facts, open, backing              | ring
+//!   +----v-----------------------------------v----+
+//!   |                   Machine                   |
+//!   |  Host: sysfs, statx    Mock: generated      |
+//!   |  io_uring on devices   io_uring on memfds,  |
+//!   |                        faults on demand     |
+//!   |  Recorded: facts from a file, nothing else  |
+//!   +---------------------------------------------+
 //! ```
 //!
-//! Everything above it is the same code on both.
+//! Everything above it is the same code on all. A [`Recorder`] around any of them makes the file.
 
 mod facts;
 mod file;
@@ -19,6 +20,9 @@ mod host;
 mod inode;
 pub mod mock;
 mod p2pmem;
+mod recorded;
+mod recorder;
+mod redact;
 mod ring;
 mod snapshot;
 mod statx;
@@ -41,11 +45,12 @@ pub(crate) use file::{OpenFile, memfd};
 pub use inode::InodeFlags;
 pub use mock::Mock;
 pub use p2pmem::P2pmem;
+pub use recorder::Recorder;
 pub use ring::Direction;
 pub(crate) use ring::{Completion, Full, Ring, Submission};
-pub use snapshot::Snapshot;
+pub use snapshot::{NotRecorded, Snapshot};
 
-/// A machine: this one, or a mock. Cheap to clone; clones are the same machine.
+/// A machine: this one, a mock, or the recorded facts of one. Cheap to clone; clones are the same machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
     id: MachineId,
@@ -67,6 +72,8 @@ pub enum MachineKind {
     Host,
     /// Files and memory that stand in for devices.
     Mock,
+    /// Facts that were recorded elsewhere. Nothing can be opened, allocated or moved.
+    Recorded,
 }
 
 impl fmt::Display for MachineKind {
@@ -74,6 +81,7 @@ impl fmt::Display for MachineKind {
         f.write_str(match self {
             Self::Host => "host",
             Self::Mock => "mock",
+            Self::Recorded => "recorded",
         })
     }
 }
@@ -85,6 +93,11 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path, access: Access) -> Result<OpenFile>;
     fn backing(&self, provider: Address, length: usize) -> Result<Backing>;
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>>;
+
+    /// See [`Machine::missing`]: only a recording lacks facts.
+    fn missing(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The file to map, shared and from offset 0, for an allocation of a provider's memory.
@@ -113,6 +126,22 @@ impl Machine {
 
     pub(crate) fn id(&self) -> MachineId {
         self.id
+    }
+
+    /// A machine that was recorded ([`Recorder`]), here or elsewhere: it answers as it did then.
+    ///
+    /// To open, allocate or move anything on it is [`Error::NotAllowed`](crate::Error::NotAllowed).
+    #[must_use]
+    pub fn recorded(snapshot: Snapshot) -> Self {
+        Self { seam: Arc::new(recorded::Recorded::new(snapshot)) }
+    }
+
+    /// The paths of which something was asked, since this machine was made, that its recording cannot answer: a newer
+    /// version looks at more than an older one recorded. What depends on them is unknown, or shown as if they were not
+    /// readable. Empty for any other machine.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.seam.missing()
     }
 
     /// Which kind it is.

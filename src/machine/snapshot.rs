@@ -1,138 +1,274 @@
-//! A machine's facts held in memory: what the mock generates.
+//! A machine's facts held in memory: what the mock generates, what a recorder remembers, what a file of either holds.
+
+mod escape;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::Path,
 };
 
 use super::facts::{Facts, resolve};
+use crate::Result;
 
-/// Facts by path. Directories are implied by what lies in them.
-#[derive(Debug, Clone, Default)]
+/// Facts by path, in memory or as text.
+///
+/// It is *complete* or *partial*. In a complete one, which is what [`new`](Self::new) begins, whatever is not there does
+/// not exist (ENOENT), and directories are implied by what lies in them: a mock machine. A partial one is a recording:
+/// it holds answers to the questions that were asked, and nothing else is known. Such a question is answered with
+/// [`NotRecorded`], never with ENOENT, so that a later version of a decoder that asks for more takes it for unreadable
+/// and not for absent. Only what the recording implies is absent: a name that is missing in a directory that was
+/// listed, and what lies below something absent.
+///
+/// # As text
+///
+/// [`Display`](std::fmt::Display) writes it, [`FromStr`](std::str::FromStr) reads it. One fact a line, by path, then by
+/// question; longer answers follow in rows that begin with two blanks:
+///
+/// ```
+/// # let text = r#"
+/// p2pdma machine 1
+/// ## Comments and empty lines count for nothing.
+/// /proc/cpuinfo read text
+///   | processor\t: 0
+///   | vendor_id\t: AuthenticAMD
+/// /sys/bus/pci/devices list
+///   0000:00:01.0
+/// /sys/bus/pci/devices/0000:00:01.0 link /sys/devices/pci0000:00/0000:00:01.0
+/// /sys/devices/pci0000:00/0000:00:01.0/class read = 0x060400
+/// /sys/devices/pci0000:00/0000:00:01.0/config read bytes 4096
+///   000  36 1b 0c 00 06 01 10 00 00 00 04 06 00 00 01 00
+///   0f0  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01
+/// /sys/devices/pci0000:00/0000:00:01.0/config size 4096
+/// /sys/devices/pci0000:00/0000:00:01.0/physfn link error ENOENT
+/// # "#.trim_start();
+/// # use p2pdma::machine::{Facts, Machine, Snapshot};
+/// # let machine = Machine::recorded(text.parse::<Snapshot>()?);
+/// # assert_eq!(machine.facts().hex("/sys/devices/pci0000:00/0000:00:01.0/class"), Some(0x060400));
+/// # assert_eq!(machine.facts().read("/sys/devices/pci0000:00/0000:00:01.0/config")?[0xff], 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// - `read = TEXT` is a line with its line break, `read text` a line a row, `read bytes N` N bytes in hexadecimal; rows of
+///   16 zeroes are left out.
+/// - A backslash begins an escape: `\\`, `\t`, and `\xNN` for a byte that is not printable, or a blank in a name or at the
+///   end of a line. One at the very end of a text says that the line has no line break.
+/// - Errors are errnos by name, or by number where Linux names none.
+/// - The line `complete` makes it a complete one, for mock machines written by hand ([`Mock::described`]).
+///
+/// [`Mock::described`]: super::Mock::described
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    entries: BTreeMap<String, Entry>,
+    answers: BTreeMap<String, Answers>,
+    complete: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Entry {
-    /// The bytes, and the length that `stat` reports.
-    File {
-        bytes: Vec<u8>,
-        size: u64,
-    },
-    Link(String),
-    /// Reading it gives this errno.
-    Refused(i32),
+/// What one path answered; `None` to what it was not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Answers {
+    pub(super) read: Option<Answer<Vec<u8>>>,
+    pub(super) size: Option<Answer<u64>>,
+    pub(super) link: Option<Answer<String>>,
+    pub(super) list: Option<Answer<Vec<String>>>,
+}
+
+/// An answer, or an errno.
+pub(super) type Answer<T> = std::result::Result<T, i32>;
+
+/// The error, within an [`io::Error`], of a question that nobody asked when the machine was recorded: the answer is
+/// unknown. It is no errno, as no machine gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not recorded")]
+pub struct NotRecorded;
+
+impl NotRecorded {
+    /// Whether that is what an error says.
+    #[must_use]
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Snapshot {
-    /// An empty machine.
+    /// An empty machine: nothing exists.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { answers: BTreeMap::new(), complete: true }
+    }
+
+    /// A machine of which nothing is known yet.
+    #[must_use]
+    pub fn partial() -> Self {
+        Self { complete: false, ..Self::new() }
+    }
+
+    /// Reads a file that holds one as text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::NotAllowed`](crate::Error::NotAllowed) and
+    /// [`Error::Io`](crate::Error::Io) as the file answers; [`Error::Invalid`](crate::Error::Invalid), with the line and
+    /// what is wrong there, when it holds something else.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        parse::load(path.as_ref())
+    }
+
+    /// Whether what is not here does not exist.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// A file with these bytes.
     pub fn file(&mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> &mut Self {
-        let bytes = bytes.into();
-        let size = bytes.len() as u64;
-        self.entries.insert(path.into(), Entry::File { bytes, size });
+        *self.at(path) = Answers { read: Some(Ok(bytes.into())), ..Answers::default() };
         self
     }
 
     /// A file of which this user may read only `bytes`, while `stat` reports `size`: config space without privilege.
     pub fn file_of_size(&mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>, size: u64) -> &mut Self {
-        self.entries.insert(path.into(), Entry::File { bytes: bytes.into(), size });
+        *self.at(path) = Answers { read: Some(Ok(bytes.into())), size: Some(Ok(size)), ..Answers::default() };
         self
     }
 
     /// A symbolic link with this target, relative or absolute.
     pub fn symlink(&mut self, path: impl Into<String>, target: impl Into<String>) -> &mut Self {
-        self.entries.insert(path.into(), Entry::Link(target.into()));
+        *self.at(path) = Answers { link: Some(Ok(target.into())), ..Answers::default() };
         self
     }
 
-    /// A path that answers every reading with this errno.
+    /// A path that answers every question with this errno.
     pub fn refused(&mut self, path: impl Into<String>, errno: i32) -> &mut Self {
-        self.entries.insert(path.into(), Entry::Refused(errno));
+        let (read, size) = (Some(Err(errno)), Some(Err(errno)));
+        *self.at(path) = Answers { read, size, link: Some(Err(errno)), list: Some(Err(errno)) };
         self
     }
 
-    fn entry(&self, path: &str) -> io::Result<&Entry> {
-        self.entries.get(path).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    /// How many answers it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.answers.values().map(|answers| answers.errnos().into_iter().flatten().count()).sum()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The paths that answered a question with this errno, in order.
+    pub fn refusing(&self, errno: i32) -> impl Iterator<Item = &str> {
+        let refuses = move |answers: &Answers| answers.errnos().contains(&Some(Some(errno)));
+        self.answers.iter().filter(move |(_, answers)| refuses(answers)).map(|(path, _)| path.as_str())
+    }
+
+    pub(super) fn at(&mut self, path: impl Into<String>) -> &mut Answers {
+        self.answers.entry(path.into()).or_default()
+    }
+
+    /// Every path with its answers, to be rewritten.
+    pub(super) fn map(self, rewrite: impl FnMut((String, Answers)) -> (String, Answers)) -> Self {
+        Self { answers: self.answers.into_iter().map(rewrite).collect(), ..self }
+    }
+
+    /// The error for what has no answer of its own.
+    fn without_answer(&self, path: &str) -> io::Error {
+        if self.complete || self.is_absent(path) { errno(libc::ENOENT) } else { io::Error::other(NotRecorded) }
+    }
+
+    /// Whether what was answered implies that there is no such thing.
+    fn is_absent(&self, path: &str) -> bool {
+        let said = |path: &str| self.answers.get(path).is_some_and(Answers::is_absent);
+        let parts = path.match_indices('/').map(|(index, _)| path.split_at(index));
+        said(path)
+            || parts.into_iter().any(|(above, below)| {
+                let name = below[1..].split('/').next().unwrap_or_default();
+                let listed = self.answers.get(above).and_then(|answers| answers.list.as_ref()?.as_ref().ok());
+                said(above) || listed.is_some_and(|names| !names.iter().any(|listed| listed == name))
+            })
+    }
+
+    fn implied_list(&self, path: &str) -> Option<Vec<String>> {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        let below = self.answers.range(prefix.clone()..).map_while(|(path, _)| path.strip_prefix(&prefix));
+        let names: BTreeSet<&str> = below.filter_map(|rest| rest.split('/').next()).collect();
+        (self.complete && !names.is_empty()).then(|| names.into_iter().map(str::to_owned).collect())
     }
 }
 
+impl Answers {
+    /// What each question was answered, as far as asked: an errno or not.
+    fn errnos(&self) -> [Option<Option<i32>>; 4] {
+        [
+            self.read.as_ref().map(|read| read.as_ref().err().copied()),
+            self.size.as_ref().map(|size| size.err()),
+            self.link.as_ref().map(|link| link.as_ref().err().copied()),
+            self.list.as_ref().map(|list| list.as_ref().err().copied()),
+        ]
+    }
+
+    fn is_absent(&self) -> bool {
+        self.errnos().contains(&Some(Some(libc::ENOENT)))
+    }
+}
+
+fn errno(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
 impl Facts for Snapshot {
+    /// Through a link, as the kernel does; one link far.
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        match self.entry(path)? {
-            Entry::File { bytes, .. } => Ok(bytes.clone()),
-            Entry::Link(target) => {
-                let target = resolve(path, target);
-                match self.entry(&target)? {
-                    Entry::File { bytes, .. } => Ok(bytes.clone()),
-                    Entry::Link(_) => Err(io::Error::from_raw_os_error(libc::ELOOP)),
-                    Entry::Refused(errno) => Err(io::Error::from_raw_os_error(*errno)),
-                }
-            }
-            Entry::Refused(errno) => Err(io::Error::from_raw_os_error(*errno)),
+        let own = |path: &str| self.answers.get(path).and_then(|answers| answers.read.clone());
+        let target = |path: &str| self.answers.get(path).and_then(|answers| answers.link.as_ref()?.as_ref().ok());
+        if let Some(answer) = own(path) {
+            return answer.map_err(errno);
+        }
+        let Some(first) = target(path).map(|target| resolve(path, target)) else {
+            return Err(self.without_answer(path));
+        };
+        match own(&first) {
+            Some(answer) => answer.map_err(errno),
+            None if target(&first).is_some() => Err(errno(libc::ELOOP)),
+            None => Err(self.without_answer(&first)),
         }
     }
 
     fn size(&self, path: &str) -> io::Result<u64> {
-        match self.entry(path)? {
-            Entry::File { size, .. } => Ok(*size),
-            Entry::Link(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
-            Entry::Refused(errno) => Err(io::Error::from_raw_os_error(*errno)),
+        let Some(answers) = self.answers.get(path) else { return Err(self.without_answer(path)) };
+        match (&answers.size, &answers.read) {
+            (Some(size), _) => size.map_err(errno),
+            (None, Some(read)) if self.complete => {
+                read.as_ref().map(|bytes| bytes.len() as u64).map_err(|&no| errno(no))
+            }
+            _ => Err(self.without_answer(path)),
         }
     }
 
     fn link(&self, path: &str) -> io::Result<String> {
-        match self.entry(path)? {
-            Entry::Link(target) => Ok(resolve(path, target)),
-            Entry::File { .. } => Err(io::Error::from_raw_os_error(libc::EINVAL)),
-            Entry::Refused(errno) => Err(io::Error::from_raw_os_error(*errno)),
+        match self.answers.get(path) {
+            Some(Answers { link: Some(link), .. }) => {
+                link.as_ref().map(|target| resolve(path, target)).map_err(|&no| errno(no))
+            }
+            Some(Answers { read: Some(Ok(_)), .. }) if self.complete => Err(errno(libc::EINVAL)),
+            _ => Err(self.without_answer(path)),
         }
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        let names: BTreeSet<&str> = self
-            .entries
-            .range(prefix.clone()..)
-            .map_while(|(path, _)| path.strip_prefix(&prefix))
-            .filter_map(|rest| rest.split('/').next())
-            .collect();
-        if names.is_empty() {
-            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        match self.answers.get(path).and_then(|answers| answers.list.clone()) {
+            Some(list) => list.map_err(errno),
+            None => self.implied_list(path).ok_or_else(|| self.without_answer(path)),
         }
-        Ok(names.into_iter().map(str::to_owned).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_lists_what_lies_in_it_once() {
-        let mut snapshot = Snapshot::new();
-        snapshot.file("/sys/a/x", "1").file("/sys/a/y/z", "2").file("/sys/a/y/w", "3").file("/sys/ab", "4");
-        assert_eq!(snapshot.list("/sys/a").ok(), Some(vec!["x".to_owned(), "y".to_owned()]));
-        assert!(snapshot.list("/sys/none").is_err());
-    }
-
-    #[test]
-    fn a_refused_path_answers_with_its_errno() {
-        let mut snapshot = Snapshot::new();
-        snapshot.refused("/sys/config", libc::EACCES);
-        assert_eq!(snapshot.read("/sys/config").err().and_then(|e| e.raw_os_error()), Some(libc::EACCES));
-    }
-
-    #[test]
-    fn a_loop_of_links_is_an_error_and_no_hang() {
-        let mut snapshot = Snapshot::new();
-        snapshot.symlink("/a", "b").symlink("/b", "a");
-        assert!(snapshot.read("/a").is_err());
     }
 }

@@ -1,0 +1,124 @@
+//! A machine of which only facts are left.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    Backing, MachineKind, NotRecorded, Seam, Snapshot,
+    facts::Facts,
+    file::{Access, OpenFile},
+    ring::Ring,
+};
+use crate::{Error, Refusal, Result, pci::Address};
+
+/// Answers from a snapshot, and keeps account of what it could not answer.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    snapshot: Snapshot,
+    missing: Mutex<BTreeSet<String>>,
+}
+
+impl Recorded {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, missing: Mutex::default() }
+    }
+
+    fn note<T>(&self, path: &str, answer: io::Result<T>) -> io::Result<T> {
+        if answer.as_ref().is_err_and(NotRecorded::is) {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        }
+        answer
+    }
+}
+
+/// What a recording cannot do. The cure is to look, or to go where the machine is.
+fn only_facts(thing: impl std::fmt::Display, what: &str) -> Error {
+    let cause = format!("{what} on a recorded machine, of which only facts are left");
+    Error::NotAllowed(Refusal::new(thing, cause, "run this on the machine itself; a recording can only be looked at"))
+}
+
+impl Seam for Recorded {
+    fn kind(&self) -> MachineKind {
+        MachineKind::Recorded
+    }
+
+    fn facts(&self) -> &dyn Facts {
+        self
+    }
+
+    fn open(&self, path: &Path, _access: Access) -> Result<OpenFile> {
+        Err(only_facts(path.display(), "no file can be opened"))
+    }
+
+    fn backing(&self, provider: Address, _length: usize) -> Result<Backing> {
+        Err(only_facts(provider, "no memory can be allocated"))
+    }
+
+    fn ring(&self, _depth: u32) -> Result<Box<dyn Ring>> {
+        Err(only_facts("queue", "no data can be moved"))
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Facts for Recorded {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.note(path, self.snapshot.read(path))
+    }
+
+    fn size(&self, path: &str) -> io::Result<u64> {
+        self.note(path, self.snapshot.size(path))
+    }
+
+    fn link(&self, path: &str) -> io::Result<String> {
+        self.note(path, self.snapshot.link(path))
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.note(path, self.snapshot.list(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+
+    fn recorded() -> Machine {
+        let mut snapshot = Snapshot::partial();
+        snapshot.file("/sys/a", "1\n").refused("/sys/gone", libc::ENOENT);
+        Machine::recorded(snapshot)
+    }
+
+    #[test]
+    fn what_needs_the_machine_itself_is_not_allowed_and_says_so() {
+        let machine = recorded();
+        let refused = [
+            machine.open(Path::new("/dev/nvme0n1"), Access::Read).map(drop),
+            machine.backing("0000:01:00.0".parse().unwrap(), 4096).map(drop),
+            machine.ring(8).map(drop),
+        ];
+        for refused in refused.map(Result::unwrap_err) {
+            assert!(matches!(refused, Error::NotAllowed(_)));
+            assert!(refused.to_string().contains("recorded machine"), "{refused}");
+            assert!(refused.to_string().contains("run this on the machine itself"), "{refused}");
+        }
+        assert_eq!(machine.kind(), MachineKind::Recorded);
+    }
+
+    #[test]
+    fn what_it_could_not_answer_is_on_account_and_what_it_could_is_not() {
+        let machine = recorded();
+        assert_eq!(machine.facts().number("/sys/a"), Some(1));
+        assert_eq!(machine.facts().text("/sys/gone/below"), None);
+        assert_eq!(machine.missing(), Vec::<String>::new());
+        assert_eq!((machine.facts().text("/sys/b"), machine.facts().text("/sys/b")), (None, None));
+        assert_eq!(machine.missing(), ["/sys/b"]);
+    }
+}
