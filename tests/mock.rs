@@ -336,6 +336,8 @@ fn memory_and_queue_of_two_machines_do_not_mix() {
     let mut queue = queue(&one);
     let refused = queue.bind(&file, &foreign).unwrap_err();
     assert!(matches!(refused, Error::Invalid(_)) && refused.to_string().contains("another machine"), "{refused}");
+    let strange = File::open(&other, SSD, Access::Read).unwrap();
+    assert!(queue.bind_host(&strange).unwrap_err().to_string().contains("another machine"));
     let pair = queue.bind(&file, &peer(&one, 4096).unwrap()).unwrap();
     assert!(matches!(queue.read(&pair, 0, foreign.all()), Err(Error::Invalid(_))), "the same address is not the same");
 }

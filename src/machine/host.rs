@@ -32,8 +32,10 @@ impl Seam for Host {
     }
 
     fn open(&self, path: &Path, access: Access) -> Result<OpenFile> {
-        let fd = open_direct(path, access)?;
         let failed = |call| move |source| Error::syscall(call, path.display(), source, "see what the kernel log says");
+        // Before it is opened: to open a FIFO waits for its other end, and to open a character device does things.
+        let kind = kind_of(path, &fs::metadata(path).map_err(failed("open"))?)?;
+        let fd = open_direct(path, access, kind)?;
         let metadata = fs::File::from(fd.try_clone().map_err(failed("dup"))?).metadata().map_err(failed("fstat"))?;
         let kind = kind_of(path, &metadata)?;
         let size = file::end_of(&fd).map_err(failed("lseek"))?;
@@ -59,11 +61,17 @@ impl Seam for Host {
     }
 }
 
-fn open_direct(path: &Path, access: Access) -> Result<OwnedFd> {
+/// A block device that is to be written is opened exclusively: the kernel then refuses one that is mounted, that holds a
+/// mounted partition, or that is part of md, dm or swap (open(2), `O_EXCL` on block devices).
+fn open_direct(path: &Path, access: Access, kind: FileKind) -> Result<OwnedFd> {
+    let exclusive = match (kind, access) {
+        (FileKind::Block(_), Access::ReadWrite) => libc::O_EXCL,
+        _ => 0,
+    };
     fs::File::options()
         .read(true)
         .write(access == Access::ReadWrite)
-        .custom_flags(libc::O_DIRECT)
+        .custom_flags(libc::O_DIRECT | exclusive)
         .open(path)
         .map(OwnedFd::from)
         .map_err(|source| match source.raw_os_error() {
@@ -72,7 +80,11 @@ fn open_direct(path: &Path, access: Access) -> Result<OwnedFd> {
                 "its filesystem does not open files with O_DIRECT",
                 "use a file on ext4 or xfs, or an NVMe block device",
             )),
-            Some(libc::EISDIR) => not_a_file(path),
+            Some(libc::EBUSY) => Error::NotAllowed(Refusal::new(
+                path.display(),
+                "it is in use: it or a partition of it is mounted, swapped to, part of md or dm, or opened by another writer",
+                "unmount or stop what uses it, or name another device",
+            )),
             _ => Error::syscall("open", path.display(), source, "see what the kernel log says"),
         })
 }

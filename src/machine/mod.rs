@@ -62,7 +62,15 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MachineId(u64);
 
-static MOCKS: AtomicU64 = AtomicU64::new(0);
+impl MachineId {
+    const HOST: Self = Self(0);
+
+    /// One that no machine has yet.
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
 
 /// Which machine it is. What runs on anything but the host is no measurement of hardware, and says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +123,13 @@ impl Machine {
     /// This machine.
     #[must_use]
     pub fn host() -> Self {
-        Self { id: MachineId(0), seam: Arc::new(host::Host) }
+        Self { id: MachineId::HOST, seam: Arc::new(host::Host) }
     }
 
     /// A machine without hardware.
     #[must_use]
     pub fn mock(mock: Mock) -> Self {
-        Self { id: MachineId(MOCKS.fetch_add(1, Ordering::Relaxed) + 1), seam: Arc::new(mock) }
+        Self { id: MachineId::new(), seam: Arc::new(mock) }
     }
 
     pub(crate) fn id(&self) -> MachineId {
@@ -133,7 +141,7 @@ impl Machine {
     /// To open, allocate or move anything on it is [`Error::NotAllowed`](crate::Error::NotAllowed).
     #[must_use]
     pub fn recorded(snapshot: Snapshot) -> Self {
-        Self { seam: Arc::new(recorded::Recorded::new(snapshot)) }
+        Self { id: MachineId::new(), seam: Arc::new(recorded::Recorded::new(snapshot)) }
     }
 
     /// The paths of which something was asked, since this machine was made, that its recording cannot answer: a newer

@@ -43,7 +43,7 @@ impl Recorder {
     #[must_use]
     pub fn new(machine: &Machine) -> Self {
         let tape = Arc::new(Tape { machine: machine.clone(), asked: Mutex::new(Snapshot::partial()) });
-        Self { machine: Machine { seam: tape.clone() }, tape }
+        Self { machine: Machine { id: machine.id(), seam: tape.clone() }, tape }
     }
 
     /// The machine, in all ways as it was; whoever asks this one is overheard.

@@ -15,7 +15,7 @@ use nix::{
 use super::{Mount, Source, Stack, block::Descent};
 use crate::{
     Result,
-    machine::{Access, DioAlignment, FileKind, Machine, OpenFile},
+    machine::{Access, DioAlignment, FileKind, Machine, MachineId, OpenFile},
 };
 
 /// A regular file or block device, open with `O_DIRECT`. Cheap to clone; clones are the same open file, which is
@@ -59,6 +59,10 @@ impl File {
             has_holes: has_holes(&open),
         };
         Ok(Self { inner: Arc::new(Inner { open, path, source }) })
+    }
+
+    pub(crate) fn machine(&self) -> MachineId {
+        self.inner.source.machine.id()
     }
 
     /// The name it was opened by.

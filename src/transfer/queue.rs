@@ -133,6 +133,7 @@ impl Queue {
         if memory.owner().machine != self.machine.id() {
             return Err(Error::Invalid(Refusal::new(file, "memory of another machine", "use one machine throughout")));
         }
+        self.check_machine(file)?;
         let topology = Topology::scan(&self.machine)?;
         Verdict::judge(&topology, file, memory.provider())?.require()?;
         self.pair(file, Some(memory.owner()))
@@ -144,7 +145,15 @@ impl Queue {
     ///
     /// [`Error::QueueFull`] or [`Error::Io`] when the file cannot be registered.
     pub fn bind_host(&mut self, file: &File) -> Result<Pair> {
+        self.check_machine(file)?;
         self.pair(file, None)
+    }
+
+    fn check_machine(&self, file: &File) -> Result<()> {
+        if file.machine() == self.machine.id() {
+            return Ok(());
+        }
+        Err(Error::Invalid(Refusal::new(file, "a file of another machine", "use one machine throughout")))
     }
 
     /// Gives a pair back. With the last pair of a file, the queue lets go of the file at once; if a pair is just dropped, at

@@ -51,7 +51,7 @@ impl Answer {
 /// let verdict = Verdict::judge(&Topology::scan(&machine)?, &source, "0000:02:00.0".parse()?)?;
 /// assert_eq!(verdict.answer(), Answer::No);
 /// assert_eq!(verdict.findings()[0].what, What::NoRoute);
-/// # Ok::<(), p2pdma::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Verdict {

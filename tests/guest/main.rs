@@ -146,6 +146,28 @@ fn two_root_ports_of_an_unlisted_intel_are_refused_and_nothing_moves() {
 }
 
 #[test]
+fn a_disk_in_use_is_never_written() {
+    let script = "set -e\n\
+                  echo 'start=2048, type=83' | sfdisk -q $P2PDMA_SSD; udevadm settle 2>/dev/null || true\n\
+                  mkfs.ext4 -q ${P2PDMA_SSD}p1; mkdir /mnt/part; mount ${P2PDMA_SSD}p1 /mnt/part; echo kept >/mnt/part/file\n\
+                  status=0\n\
+                  p2pbench run --source $P2PDMA_SSD --peer $P2PDMA_GPU_ADDRESS --rw write --destructive --size 256M || status=$?\n\
+                  umount /mnt/part; fsck.ext4 -fn ${P2PDMA_SSD}p1 >/dev/null; mount ${P2PDMA_SSD}p1 /mnt/part; cat /mnt/part/file\n\
+                  exit $status";
+    let outcome = Guest::new("switch").run(script);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (3, "kept\n"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("it is in use: it or a partition of it is mounted"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_fifo_is_refused_and_hangs_nothing() {
+    let script = "mkfifo /tmp/fifo; timeout 20 p2pbench run --source /tmp/fifo --peer $P2PDMA_GPU_ADDRESS";
+    let outcome = Guest::new("switch").run(script);
+    assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("neither a regular file nor a block device"), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_newcomer_sees_this_machines_pairs_and_a_measurement() {
     let outcome = Guest::new("switch").run("p2pbench");
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
