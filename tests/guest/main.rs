@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod machine;
+mod stacks;
 mod trace;
 
 use machine::{Guest, Outcome};
