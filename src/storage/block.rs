@@ -175,3 +175,6 @@ fn last(path: &str) -> &str {
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,11 +16,11 @@ pub struct Source {
     pub(super) machine: Machine,
     pub(super) name: String,
     pub(super) stack: Stack,
-    pub(super) dio: Option<DioAlignment>,
-    pub(super) flags: Option<InodeFlags>,
-    pub(super) access: Access,
-    pub(super) size: Option<u64>,
-    pub(super) has_holes: bool,
+    pub(crate) dio: Option<DioAlignment>,
+    pub(crate) flags: Option<InodeFlags>,
+    pub(crate) access: Access,
+    pub(crate) size: Option<u64>,
+    pub(crate) has_holes: bool,
 }
 
 impl Source {

@@ -138,3 +138,6 @@ impl Verdict {
         decides.map_or(Ok(()), |finding| Err(finding.into()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,11 @@ impl Mock {
         Ok(mock)
     }
 
+    /// What the machine says of itself, to add to it: an md device, a mount, another kernel.
+    pub fn facts_mut(&mut self) -> &mut Snapshot {
+        &mut self.facts
+    }
+
     /// Adds a PCI function with whatever it says of itself. A parent that was never added means the root bus.
     pub fn function(&mut self, function: &Function) -> &mut Self {
         let root = "/sys/devices/pci0000:00".to_owned();

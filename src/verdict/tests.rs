@@ -1,0 +1,173 @@
+use super::*;
+use crate::{
+    Error,
+    machine::{Access, DioAlignment, InodeFlags, Machine, Mock, mock::Cpu, mock::Function},
+    storage::File,
+};
+
+const SSD: &str = "/dev/nvme0n1";
+const FILE: &str = "/data/file";
+const PEER: &str = "0000:05:00.0";
+
+fn switch() -> Mock {
+    Mock::one_switch(Cpu::AmdZen).expect("a machine")
+}
+
+/// A file on the first SSD, below a filesystem mounted so.
+fn mounted(filesystem: &str) -> Machine {
+    let mut mock = switch();
+    mock.file(FILE, SSD, &[7; 65_536]).expect("a file");
+    let line = format!("1 0 259:0 / /data rw - {filesystem}\n");
+    mock.facts_mut().file("/proc/self/mountinfo", line);
+    Machine::mock(mock)
+}
+
+fn source(machine: &Machine, path: &str, access: Access) -> Source {
+    AsRef::<Source>::as_ref(&File::open(machine, path, access).expect("a file")).clone()
+}
+
+fn judge(source: &Source, peer: &str) -> Verdict {
+    let topology = Topology::scan(source.machine()).expect("a topology");
+    Verdict::judge(&topology, source, peer.parse().expect("an address")).expect("a verdict")
+}
+
+/// The answers of both ways, and what was found.
+fn summary(verdict: &Verdict) -> (Answer, Answer, Vec<What>) {
+    let findings = verdict.findings().iter().map(|finding| finding.what);
+    (verdict.way(Way::P2pmem), verdict.way(Way::Module), findings.collect())
+}
+
+#[test]
+fn a_file_on_ext4_on_an_ssd_goes_direct() {
+    let verdict = judge(&source(&mounted("ext4 /dev/nvme0n1 rw"), FILE, Access::ReadWrite), PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![]));
+    assert!(verdict.require().is_ok());
+}
+
+#[test]
+fn each_cause_of_an_alignment_of_0_is_named() {
+    let cases = [
+        ("ext4 /dev/nvme0n1 rw,data=journal", InodeFlags::EXTENTS, "data=journal"),
+        ("ext4 /dev/nvme0n1 rw", InodeFlags::JOURNAL_DATA, "ext4's journal"),
+        ("ext4 /dev/nvme0n1 rw", InodeFlags::VERITY, "fs-verity"),
+        ("ext4 /dev/nvme0n1 rw", InodeFlags::INLINE_DATA, "in the inode"),
+        ("f2fs /dev/nvme0n1 rw", InodeFlags::empty(), "alignment of 0"),
+    ];
+    for (filesystem, flags, cause) in cases {
+        let mut source = source(&mounted(filesystem), FILE, Access::Read);
+        (source.dio, source.flags) = (Some(DioAlignment { memory: 0, offset: 0 }), Some(flags));
+        let verdict = judge(&source, PEER);
+        assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::SilentlyBuffered]));
+        assert!(verdict.findings()[0].refusal.cause.contains(cause), "{cause}");
+        assert!(matches!(verdict.require(), Err(Error::NoDirectIo(_))));
+    }
+}
+
+#[test]
+fn encryption_is_no_although_the_file_reports_an_alignment() {
+    let mut source = source(&mounted("ext4 /dev/nvme0n1 rw,inlinecrypt"), FILE, Access::Read);
+    source.flags = Some(InodeFlags::ENCRYPTED | InodeFlags::EXTENTS);
+    assert_eq!(summary(&judge(&source, PEER)), (Answer::No, Answer::No, vec![What::TouchedByCpu]));
+}
+
+#[test]
+fn a_filesystem_that_does_not_say_is_no() {
+    let mut source = source(&mounted("reiserfs /dev/nvme0n1 rw"), FILE, Access::Read);
+    source.dio = None;
+    assert_eq!(summary(&judge(&source, PEER)), (Answer::No, Answer::No, vec![What::AlignmentUnknown]));
+}
+
+#[test]
+fn holes_without_extents_are_filled_silently_when_written_alone() {
+    let mut source = source(&mounted("ext4 /dev/nvme0n1 rw"), FILE, Access::ReadWrite);
+    (source.flags, source.has_holes) = (Some(InodeFlags::empty()), true);
+    assert_eq!(judge(&source, PEER).answer(), Answer::No);
+    source.access = Access::Read;
+    assert_eq!(summary(&judge(&source, PEER)), (Answer::Yes, Answer::Yes, vec![What::Holes]));
+}
+
+#[test]
+fn btrfs_is_yes_only_without_checksums_on_one_device_and_out_of_the_tree() {
+    let mut source = source(&mounted("btrfs /dev/nvme0n1 rw"), FILE, Access::ReadWrite);
+    source.dio = Some(DioAlignment { memory: 4096, offset: 4096 });
+    let mut judged = |flags, size| {
+        (source.flags, source.size) = (Some(flags), Some(size));
+        judge(&source, PEER).findings().iter().map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    // On the mock nothing tells whether the filesystem has further devices: that is said, and is not harmless.
+    assert!(judged(InodeFlags::empty(), 65_536).contains(&What::SilentlyBuffered));
+    assert_eq!(judged(InodeFlags::NOCOW, 65_536), [What::TouchedByCpu, What::StackUnknown]);
+}
+
+#[test]
+fn a_raid_of_both_ssds_is_no_for_mappings_and_named_for_the_module() {
+    let mut mock = switch();
+    let md = "/sys/devices/virtual/block/md0";
+    let ssd = |name: &str| crate::machine::Facts::link(&switch(), &format!("/sys/class/block/{name}")).expect("an SSD");
+    let facts = mock.facts_mut();
+    facts.file(format!("{md}/dev"), "9:0\n").file(format!("{md}/md/level"), "raid1\n");
+    facts.symlink("/sys/class/block/md0", md);
+    facts
+        .symlink(format!("{md}/slaves/nvme0n1"), ssd("nvme0n1"))
+        .symlink(format!("{md}/slaves/nvme1n1"), ssd("nvme1n1"));
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), "/dev/md0").expect("md0"), PEER);
+    assert_eq!(summary(&verdict), (Answer::No, Answer::Yes, vec![What::QueueRefuses]));
+    assert_eq!(verdict.routes().len(), 2);
+    let cure = &verdict.findings()[0].refusal.cure;
+    assert!(cure.contains(" 9:0=0000:03:00.0,0000:04:00.0 "), "ready to be copied: {cure}");
+}
+
+/// The first SSD and the peer of a machine with root ports, and one more fact.
+fn with_fact(path: &str, text: &str) -> Verdict {
+    let mut mock = Mock::root_ports(Cpu::AmdZen).expect("a machine");
+    mock.facts_mut().file(path, text);
+    judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), "0000:02:00.0")
+}
+
+#[test]
+fn past_a_host_bridge_another_kernel_may_judge_otherwise() {
+    let verdict = with_fact("/proc/sys/kernel/osrelease", "6.15.3\n");
+    assert_eq!(summary(&verdict), (Answer::Unknown, Answer::Unknown, vec![What::OtherKernel]));
+    assert!(matches!(verdict.require(), Err(Error::NotAllowed(_))), "what cannot be known is not assumed");
+}
+
+#[test]
+fn below_a_switch_another_kernel_is_only_worth_a_word() {
+    let mut mock = switch();
+    mock.facts_mut().file("/proc/sys/kernel/osrelease", "6.15.3\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![What::OtherKernel]));
+}
+
+#[test]
+fn forced_bounce_buffers_are_a_no_since_io_would_hang() {
+    let verdict = with_fact("/proc/cmdline", "quiet swiotlb=force\n");
+    assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::BounceForced]));
+    assert_eq!(verdict.findings()[0].evidence[0].to_string(), "/proc/cmdline = swiotlb=force");
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_found_without_taking_any() {
+    let mut mock = switch();
+    let at = |text: &str| text.parse().expect("an address");
+    let gpu = Function {
+        driver: Some("nvidia".into()),
+        p2pmem: Some(1 << 30),
+        ..Function::provider(at("00:1e.0"), None, 1 << 30)
+    };
+    mock.function(&gpu);
+    let source = Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD");
+    let found = |peer| judge(&source, peer).and_memory(&source);
+    assert_eq!(summary(&found(PEER)), (Answer::Yes, Answer::Yes, vec![]));
+    assert_eq!(summary(&found("0000:00:1e.0")), (Answer::No, Answer::Yes, vec![What::ForeignMemory]));
+    assert_eq!(summary(&found("0000:04:00.0")), (Answer::No, Answer::No, vec![What::NoPool]));
+}
+
+#[test]
+fn a_function_is_judged_by_its_namespace_and_others_are_refused() {
+    let machine = Machine::mock(switch());
+    let source = Source::of_function(&machine, "0000:03:00.0".parse().expect("an address")).expect("an SSD");
+    assert_eq!((source.stack().top().name.as_str(), judge(&source, PEER).answer()), ("nvme0n1", Answer::Yes));
+    let gpu = Source::of_function(&machine, PEER.parse().expect("an address"));
+    assert!(matches!(gpu, Err(Error::Invalid(_))));
+}
