@@ -20,7 +20,8 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// The machine to look at and to run on: host, mock, mock:root-ports, mock:root-ports-intel.
+    /// The machine to look at and to run on: host, mock, mock:root-ports, mock:root-ports-intel, or a file that `record`
+    /// wrote.
     #[arg(long, global = true, value_name = "MACHINE", default_value = "host")]
     pub(crate) machine: MachineName,
 
@@ -45,6 +46,20 @@ pub(crate) enum Command {
 
     /// Measure transfers between an SSD or file and peer memory.
     Run(RunOptions),
+
+    /// Write what this machine says of itself into a file, to look at elsewhere with --machine FILE.
+    ///
+    /// A text file of facts from sysfs and procfs, as they were read, with what could not be read and why. Serial numbers,
+    /// UUIDs and names of the machine are replaced. Root records more: an ordinary user cannot read ACS.
+    Record(RecordOptions),
+}
+
+/// Where `record` writes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecordOptions {
+    /// The file; one that is there already is replaced, as a whole or not at all.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// Which pair `explain` explains.
@@ -58,7 +73,7 @@ pub(crate) struct ExplainOptions {
 }
 
 /// How `topo` shows it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TopoOptions {
     /// The form; --json stands for --format json [default: tree].
     #[arg(long, value_name = "FORMAT", hide_default_value = true)]

@@ -1,6 +1,6 @@
 //! What ends the program early, and with which exit code.
 
-use std::{fmt, io, process::ExitCode};
+use std::{fmt, io, path::PathBuf, process::ExitCode};
 
 use p2pdma::{Error, Refusal, topology::Route};
 
@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Usage(Refusal),
     /// A verdict that is printed already and has nothing to add but this code.
     Said(u8),
+    /// A file of the user's could not be written: 4, or 3 for lack of privilege.
+    File(PathBuf, io::Error),
     /// Printing failed: 4, or 0 when the reader just stopped listening.
     Output(io::Error),
 }
@@ -42,6 +44,8 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Said(code) => *code,
+            Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 3,
+            Self::File(..) => 4,
             Self::Output(_) if self.is_silent() => 0,
             Self::Output(_) => 4,
         })
@@ -79,6 +83,7 @@ impl fmt::Display for Failure {
             }
             Self::Said(code) => write!(f, "exit code {code}"),
             Self::Failed(refusal) | Self::Usage(refusal) => write!(f, "{refusal}"),
+            Self::File(path, error) => write!(f, "{}: cannot be written: {error}; name another place", path.display()),
             Self::Output(error) => write!(f, "cannot print: {error}"),
         }
     }

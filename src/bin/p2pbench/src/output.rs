@@ -1,4 +1,4 @@
-//! Standard output, which says MOCK on every line that does not come from hardware.
+//! Standard output, which says MOCK on every line that comes from no hardware.
 
 use std::io::{self, Write};
 
@@ -12,8 +12,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(kind: MachineKind) -> Self {
-        // Anything but the host is no hardware.
-        Self { label: if kind == MachineKind::Host { "" } else { "MOCK  " } }
+        Self { label: label(kind) }
     }
 
     /// Prints text, each line behind the label.
@@ -30,5 +29,15 @@ impl Output {
         let mut stdout = io::stdout().lock();
         serde_json::to_writer_pretty(&mut stdout, document)?;
         writeln!(stdout)
+    }
+}
+
+/// What a line that is torn out of its context must still say. Figures of a mock machine look like measurements, so each
+/// line says what they are. Of a recorded machine nothing can be measured; what it says is what the machine itself would
+/// say, line by line, and the headline and `machine.kind` in JSON tell that it was recorded.
+fn label(kind: MachineKind) -> &'static str {
+    match kind {
+        MachineKind::Host | MachineKind::Recorded => "",
+        _ => "MOCK  ",
     }
 }

@@ -11,16 +11,17 @@ use p2pdma::{
 };
 
 use crate::{
-    cli::{Path, RunOptions, Rw},
+    cli::{Path, RunOptions, Rw, TopoOptions},
     facts::MachineFacts,
     failure::Failure,
     machine::MachineName,
     output::Output,
     pairs::{self, Pairs},
-    run,
+    run, topo,
 };
 
-/// Prints the verdicts and measures the best pair. Without any peer memory on the host, on the mock machine.
+/// Prints the verdicts and measures the best pair. Without any peer memory on the host, on the mock machine. Of a recorded
+/// machine the verdicts are all; for programs they are those of `topo`.
 pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Result<(), Failure> {
     let topology = Topology::scan(machine)?;
     let pairs = Pairs::of(&topology)?;
@@ -28,12 +29,26 @@ pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Re
         output.text(&verdicts(machine, &topology, &pairs))?;
     }
     match best(machine, &pairs) {
+        Some(_) if machine.kind() == MachineKind::Recorded && json => {
+            topo::command(machine, &TopoOptions::default(), output, json)
+        }
+        Some(_) if machine.kind() == MachineKind::Recorded => Ok(output.text(NOT_MEASURED)?),
         Some(pair) => run::command(machine, &short_run(&pair), output, json),
         None if machine.kind() == MachineKind::Host && topology.providers().next().is_none() => {
             on_the_mock(output, json)
         }
         None => refuse(machine, &pairs),
     }
+}
+
+const NOT_MEASURED: &str = "\nA recorded machine can only be looked at: nothing is measured.";
+
+/// Asks the machine what an overview asks.
+pub(crate) fn look(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
+    let pairs = Pairs::of(topology)?;
+    verdicts(machine, topology, &pairs);
+    best(machine, &pairs);
+    Ok(())
 }
 
 /// The machine, its peer memory, its pairs.

@@ -40,6 +40,14 @@ pub(crate) fn command(
     Ok(())
 }
 
+/// Asks the machine what every form of its topology asks.
+pub(crate) fn look(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
+    let pairs = Pairs::of(topology)?;
+    let _ = Document::new(machine, topology, &pairs);
+    let _ = (text(machine, topology, &pairs), matrix(machine, topology));
+    Ok(())
+}
+
 fn format(options: &TopoOptions, json: bool) -> Result<TopoFormat, Failure> {
     match (options.format, json) {
         (Some(TopoFormat::Tree | TopoFormat::Matrix), true) => {

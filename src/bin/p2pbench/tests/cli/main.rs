@@ -6,5 +6,6 @@ mod golden;
 mod mock;
 mod pipe;
 mod program;
+mod record;
 mod refusal;
 mod topo;
