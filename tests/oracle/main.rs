@@ -2,8 +2,8 @@
 //! pair in them the library's answer beside the kernel's own: map type, distance, ACS ports. Root must answer alike;
 //! an ordinary user alike, or unknown.
 //!
-//! Runs in a guest, with `tests/vm/run --quiet --` as cargo's runner; see `tests/run`. `--cpu zen` and `--cpu intel` differ in
-//! what may pass a host bridge.
+//! Runs in a guest, with `tests/vm/run --topology trees --` as cargo's runner; see `tests/run`. `--cpu zen` and `--cpu intel`
+//! differ in what may pass a host bridge.
 //!
 //! | variable | holds |
 //! |---|---|
@@ -13,6 +13,7 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::panic,
     reason = "a test ends where its ground gives way, and tells"
 )]
@@ -46,18 +47,30 @@ fn main() -> ExitCode {
         user::serve();
         return ExitCode::SUCCESS;
     }
-    let trees = number("P2PDMA_ORACLE_TREES").unwrap_or(60);
-    let seed = number("P2PDMA_ORACLE_SEED").unwrap_or_else(clock);
     if env::var_os("P2PDMA_ORACLE_SHOW").is_some() {
-        print!("{}", Tree::new(seed));
+        print!("{}", Tree::new(number("P2PDMA_ORACLE_SEED").unwrap_or_else(clock)));
         return ExitCode::SUCCESS;
     }
+    if !is_the_guest() {
+        eprintln!(
+            "oracle: this is not its guest; make `tests/vm/run --topology trees --` cargo's runner, as tests/run does"
+        );
+        return ExitCode::from(2);
+    }
+    let trees = number("P2PDMA_ORACLE_TREES").unwrap_or(60);
+    let seed = number("P2PDMA_ORACLE_SEED").unwrap_or_else(clock);
     println!("P2PDMA_ORACLE_SEED={seed} P2PDMA_ORACLE_TREES={trees}");
     let start = Instant::now();
     let tally = compare(seed..seed + trees);
     tally.report();
     println!("{} differences in {} s", tally.differences.len(), start.elapsed().as_secs());
     ExitCode::from(u8::from(!tally.differences.is_empty()))
+}
+
+/// Anywhere else its module would not be welcome.
+fn is_the_guest() -> bool {
+    let parameters = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    parameters.contains("pcie_aspm=off") && env::var_os("P2PDMA_MODULES").is_some()
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/* The one call of /dev/p2pdma_test_gpu-ADDRESS. For tests; nothing promises that it stays. */
+#ifndef P2PDMA_TEST_GPU_H
+#define P2PDMA_TEST_GPU_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/**
+ * struct p2pdma_test_gpu_export - a piece of the BAR, in whole pages
+ * @offset: where it starts
+ * @length: how long it is, in bytes
+ */
+struct p2pdma_test_gpu_export {
+	__u64 offset;
+	__u64 length;
+};
+
+/* Returns the file descriptor of a dma-buf; EINVAL: no whole pages, or beyond the BAR */
+#define P2PDMA_TEST_GPU_EXPORT	_IOW(0xb7, 0x80, struct p2pdma_test_gpu_export)
+
+#endif
