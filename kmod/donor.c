@@ -22,6 +22,8 @@
 #include <linux/pci.h>
 #include <linux/sizes.h>
 
+#include "internal.h"
+
 /* What pages are made for in one piece: PAGES_PER_SUBSECTION on x86 and arm64 */
 #define DONOR_ALIGN	SZ_2M
 
@@ -188,11 +190,7 @@ static int donor_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 }
 
-static struct pci_driver donor_driver = {
+struct pci_driver donor_driver = {
 	.name	= KBUILD_MODNAME,
 	.probe	= donor_probe,
 };
-module_pci_driver(donor_driver);
-
-MODULE_DESCRIPTION("Peer-to-peer DMA for user space");
-MODULE_LICENSE("GPL");

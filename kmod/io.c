@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The data path: direct I/O of one bio_vec of peer memory, asynchronous for
+ * io_uring and synchronous for the ioctl.
+ *
+ * What has to be given back when the DMA is over is given back by ki_complete,
+ * in whatever context that runs: the provider, so that an unbind does not wait
+ * for a stopped process, and the freeze protection of the file system, so that
+ * FIFREEZE does not. Only the result waits for the submitter's task.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/bvec.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fsnotify.h>
+#include <linux/io_uring/cmd.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+#include <linux/workqueue.h>
+
+#include "internal.h"
+
+/* What user space asks for, after it can no longer change it */
+struct io_request {
+	u32 op;
+	u32 length;
+	u64 offset;
+	u64 position;
+};
+
+/**
+ * struct io - one I/O under way
+ * @kiocb: what the file system and block layer know it by
+ * @bvec: the memory; the bio points to it
+ * @retry: submits it again, where it may sleep
+ * @cmd: the io_uring command, which pins the pair; NULL if synchronous
+ * @pair: by what it came
+ * @offset: where in the buffer
+ * @result: bytes or -errno, set once ki_complete ran
+ * @length: in bytes
+ * @rw: READ or WRITE
+ * @refs: of the submitter and of the completion. ext4 looks at the kiocb after
+ *	iomap_dio_rw() has queued it (ext4_dio_read_iter() in fs/ext4/file.c),
+ *	when io-wq submits and the task has long seen the result.
+ */
+struct io {
+	struct kiocb kiocb;
+	struct bio_vec bvec;
+	struct work_struct retry;
+	struct io_uring_cmd *cmd;
+	struct pair *pair;
+	u64 offset;
+	ssize_t result;
+	u32 length;
+	u32 rw;
+	refcount_t refs;
+};
+
+static struct kmem_cache *io_cache;
+static struct workqueue_struct *io_workqueue;
+
+/* Begun on one processor, ended on another: only the sum means anything */
+static DEFINE_PER_CPU(long, io_count);
+
+u64 io_in_flight(void)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(&io_count, cpu));
+	return max(sum, 0L);
+}
+
+/* --- what is asked for --- */
+
+static int io_direction(const struct pair *pair, u32 op)
+{
+	switch (op) {
+	case P2PDMA_USER_READ:
+		return pair->access & P2PDMA_USER_ACCESS_READ ? READ : -EBADF;
+	case P2PDMA_USER_WRITE:
+		return pair->access & P2PDMA_USER_ACCESS_WRITE ? WRITE : -EBADF;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* Return: READ or WRITE, or a negative errno. */
+static int io_check(const struct pair *pair, const struct io_request *request)
+{
+	int rw = io_direction(pair, request->op);
+
+	if (rw < 0)
+		return rw;
+	if (!request->length || request->length > P2PDMA_USER_MAX_LENGTH)
+		return -EINVAL;
+	if (!buffer_holds(pair->buffer, request->offset, request->length))
+		return -EINVAL;
+	if (!IS_ALIGNED(request->offset, pair->memory_align) ||
+	    !IS_ALIGNED(request->position | request->length, pair->offset_align))
+		return -EINVAL;
+	return rw;
+}
+
+/* Return: 0, or a negative errno if @request is not to be had. */
+static int io_prepare(struct io *io, struct pair *pair,
+		      const struct io_request *request)
+{
+	int rw = io_check(pair, request);
+
+	if (rw < 0)
+		return rw;
+	init_sync_kiocb(&io->kiocb, pair->target);
+	io->kiocb.ki_flags = pair->ki_flags;
+	io->kiocb.ki_pos = request->position;
+	io->pair = pair;
+	io->offset = request->offset;
+	io->length = request->length;
+	io->rw = rw;
+	io->cmd = NULL;
+	return 0;
+}
+
+/* --- beginning and ending --- */
+
+static bool io_is_file_write(const struct io *io)
+{
+	return io->rw == WRITE && S_ISREG(file_inode(io->pair->target)->i_mode);
+}
+
+/* kiocb_start_write(), which sleeps while the file system is frozen, and its trial */
+static int io_start_write(struct io *io, bool nonblock)
+{
+	struct super_block *sb = file_inode(io->pair->target)->i_sb;
+
+	if (!io_is_file_write(io))
+		return 0;
+	if (!nonblock) {
+		kiocb_start_write(&io->kiocb);
+		return 0;
+	}
+	if (!sb_start_write_trylock(sb))
+		return -EAGAIN;
+	/* As there: it is not this task that will give it back */
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return 0;
+}
+
+static void io_end_write(struct io *io)
+{
+	if (io_is_file_write(io))
+		kiocb_end_write(&io->kiocb);
+}
+
+/* The provider last: a frozen file system must not keep it from being unbound. */
+static int io_begin(struct io *io, bool nonblock)
+{
+	struct buffer *buffer = io->pair->buffer;
+	int rc = io_start_write(io, nonblock);
+
+	if (rc)
+		return rc;
+	if (!provider_enter(buffer->provider)) {
+		io_end_write(io);
+		return -ENODEV;
+	}
+	this_cpu_inc(io_count);
+	bvec_set_virt(&io->bvec, buffer->memory + io->offset, io->length);
+	return 0;
+}
+
+/* In any context. */
+static void io_end(struct io *io)
+{
+	this_cpu_dec(io_count);
+	provider_leave(io->pair->buffer->provider);
+	io_end_write(io);
+}
+
+/* --- submission --- */
+
+static ssize_t io_call(struct io *io)
+{
+	struct file *target = io->pair->target;
+	struct iov_iter iter;
+
+	if (io->rw == READ) {
+		iov_iter_bvec(&iter, ITER_DEST, &io->bvec, 1, io->length);
+		return target->f_op->read_iter(&io->kiocb, &iter);
+	}
+	iov_iter_bvec(&iter, ITER_SOURCE, &io->bvec, 1, io->length);
+	return target->f_op->write_iter(&io->kiocb, &iter);
+}
+
+/*
+ * Which submissions may not sleep. A file system is told by IOCB_NOWAIT. A
+ * block device is not: it would refuse each bio that it must split, which is
+ * every large one, and from then on io-wq would do all the work. Without the
+ * flag it sleeps only where it has no tags left, or for dirty pages in the page
+ * cache, and these are looked for here.
+ */
+static int io_may_sleep(struct io *io, bool nonblock)
+{
+	struct file *target = io->pair->target;
+	loff_t position = io->kiocb.ki_pos;
+
+	io->kiocb.ki_flags &= ~IOCB_NOWAIT;
+	if (!nonblock)
+		return 0;
+	if (!(target->f_mode & FMODE_NOWAIT))
+		return -EAGAIN;
+	if (S_ISREG(file_inode(target)->i_mode))
+		io->kiocb.ki_flags |= IOCB_NOWAIT;
+	else if (filemap_range_needs_writeback(target->f_mapping, position,
+					       position + io->length - 1))
+		return -EAGAIN;
+	return 0;
+}
+
+/**
+ * io_start() - submit an I/O
+ * @io: prepared
+ * @nonblock: do not sleep
+ *
+ * Return: -EIOCBQUEUED if ki_complete runs, or ran; -EAGAIN if it had to sleep;
+ * else the result.
+ */
+static ssize_t io_start(struct io *io, bool nonblock)
+{
+	ssize_t rc;
+
+	rc = rw_verify_area(io->rw, io->pair->target, &io->kiocb.ki_pos, io->length);
+	rc = rc ?: io_may_sleep(io, nonblock);
+	rc = rc ?: io_begin(io, nonblock);
+	if (rc)
+		return rc;
+	rc = io_call(io);
+	if (rc != -EIOCBQUEUED)
+		io_end(io);
+	return rc;
+}
+
+/* --- the result --- */
+
+/*
+ * Tells whether the file system went through the page cache. For reads it
+ * clears IOCB_DIRECT. For writes it does not, but what it wrote that way is in
+ * the page cache now, where direct I/O leaves nothing of its range.
+ */
+static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
+{
+	struct file *target = io->pair->target;
+	loff_t end = io->kiocb.ki_pos;
+
+	if (!(io->kiocb.ki_flags & IOCB_DIRECT))
+		return true;
+	return io_is_file_write(io) && !queued &&
+	       filemap_range_has_page(target->f_mapping, end - bytes, end - 1);
+}
+
+static void io_notify(const struct io *io)
+{
+	if (io->rw == READ)
+		fsnotify_access(io->pair->target);
+	else
+		fsnotify_modify(io->pair->target);
+}
+
+static ssize_t io_conclude(const struct io *io, ssize_t result, bool queued)
+{
+	if (result <= 0)
+		return result;
+	io_notify(io);
+	if (io_went_buffered(io, result, queued))
+		return result | P2PDMA_USER_RESULT_BUFFERED;
+	return result;
+}
+
+/* --- synchronous --- */
+
+/* IO */
+int io_ioctl(struct call *call)
+{
+	struct p2pdma_user_io *args = call->args;
+	const struct io_request request = {
+		.op = args->op,
+		.length = args->length,
+		.offset = args->offset,
+		.position = args->position,
+	};
+	struct io io;
+	ssize_t rc;
+
+	rc = io_prepare(&io, call->object, &request);
+	if (rc)
+		return rc;
+	rc = io_start(&io, false);
+	if (rc < 0)
+		return rc;
+	rc = io_conclude(&io, rc, false);
+	args->out_length = rc & ~P2PDMA_USER_RESULT_BUFFERED;
+	args->out_flags = rc & P2PDMA_USER_RESULT_BUFFERED ?
+			  P2PDMA_USER_IO_BUFFERED : 0;
+	return 0;
+}
+
+/* --- asynchronous --- */
+
+static void io_put(struct io *io)
+{
+	if (refcount_dec_and_test(&io->refs))
+		kmem_cache_free(io_cache, io);
+}
+
+static struct io **io_of_command(struct io_uring_cmd *cmd)
+{
+	return io_uring_cmd_to_pdu(cmd, struct io *);
+}
+
+/* In the submitter's task, or in a kernel thread if that is no more. */
+static void io_finish(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct io *io = *io_of_command(cmd);
+	ssize_t result = io_conclude(io, io->result, true);
+
+	io_put(io);
+	io_uring_cmd_done(cmd, result, 0, issue_flags);
+}
+
+/*
+ * In any context. A file system that met an extent it would have to sleep for,
+ * with others queued already, says so only now; io_uring cannot be asked to
+ * issue the command again.
+ */
+static void io_complete(struct kiocb *kiocb, long result)
+{
+	struct io *io = container_of(kiocb, struct io, kiocb);
+	bool again = result == -EAGAIN && kiocb->ki_flags & IOCB_NOWAIT;
+
+	io->result = result;
+	io_end(io);
+	if (again)
+		queue_work(io_workqueue, &io->retry);
+	else
+		io_uring_cmd_do_in_task_lazy(io->cmd, io_finish);
+}
+
+/*
+ * As whoever opened the target: by this thread's own rights a write would keep
+ * the set-user-ID bit. The pair is pinned, as the command may complete and let
+ * it go before the file system's function returns.
+ */
+static void io_retry(struct work_struct *work)
+{
+	struct io *io = container_of(work, struct io, retry);
+	struct file *pair_file = get_file(io->cmd->file);
+	const struct cred *own = override_creds(io->pair->target->f_cred);
+	ssize_t rc;
+
+	refcount_inc(&io->refs);
+	rc = io_start(io, false);
+	if (rc != -EIOCBQUEUED) {
+		io->result = rc;
+		io_uring_cmd_do_in_task_lazy(io->cmd, io_finish);
+	}
+	io_put(io);
+	revert_creds(own);
+	fput(pair_file);
+}
+
+static struct io *io_new(struct io_uring_cmd *cmd, const struct io_request *request)
+{
+	struct io *io = kmem_cache_alloc(io_cache, GFP_KERNEL);
+	int rc;
+
+	if (!io)
+		return ERR_PTR(-ENOMEM);
+	rc = io_prepare(io, cmd->file->private_data, request);
+	if (rc) {
+		kmem_cache_free(io_cache, io);
+		return ERR_PTR(rc);
+	}
+	io->cmd = cmd;
+	io->kiocb.ki_complete = io_complete;
+	io->kiocb.ki_flags |= IOCB_ALLOC_CACHE;
+	INIT_WORK(&io->retry, io_retry);
+	refcount_set(&io->refs, 2);
+	*io_of_command(cmd) = io;
+	return io;
+}
+
+/*
+ * Reads each field once: user space shares the submission queue and may change
+ * it at any time.
+ */
+static int io_read_command(const struct io_uring_cmd *cmd, unsigned int issue_flags,
+			   struct io_request *request)
+{
+	const struct io_uring_sqe *sqe = cmd->sqe;
+	const struct p2pdma_user_cmd *args = io_uring_sqe_cmd(sqe);
+
+	if (cmd->flags & IORING_URING_CMD_FIXED || READ_ONCE(sqe->len) ||
+	    READ_ONCE(sqe->file_index) || READ_ONCE(sqe->buf_index) ||
+	    READ_ONCE(args->flags))
+		return -EOPNOTSUPP;
+	if (issue_flags & IO_URING_F_SQE128 && memchr_inv(sqe + 1, 0, sizeof(*sqe)))
+		return -EOPNOTSUPP;
+	request->op = cmd->cmd_op;
+	request->length = READ_ONCE(args->length);
+	request->offset = READ_ONCE(sqe->addr);
+	request->position = READ_ONCE(args->position);
+	return 0;
+}
+
+/**
+ * io_command() - IORING_OP_URING_CMD on a pair
+ * @cmd: the command; pins the pair until it is done
+ * @issue_flags: IO_URING_F_*
+ *
+ * Return: -EIOCBQUEUED, -EAGAIN to be called again where it may sleep, or the
+ * result.
+ */
+int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct io_request request;
+	struct io *io;
+	ssize_t rc;
+
+	rc = io_read_command(cmd, issue_flags, &request);
+	if (rc)
+		return rc;
+	io = io_new(cmd, &request);
+	if (IS_ERR(io))
+		return PTR_ERR(io);
+	rc = io_start(io, issue_flags & IO_URING_F_NONBLOCK);
+	if (rc != -EIOCBQUEUED) {
+		rc = io_conclude(io, rc, false);
+		io_put(io);	/* the completion's: it does not come */
+	}
+	io_put(io);
+	return rc;
+}
+
+/* --- the module's share --- */
+
+int __init io_init(void)
+{
+	io_cache = KMEM_CACHE(io, SLAB_HWCACHE_ALIGN);
+	if (!io_cache)
+		return -ENOMEM;
+	io_workqueue = alloc_workqueue("p2pdma_user", WQ_UNBOUND, 0);
+	if (!io_workqueue) {
+		kmem_cache_destroy(io_cache);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void io_exit(void)
+{
+	destroy_workqueue(io_workqueue);
+	kmem_cache_destroy(io_cache);
+}

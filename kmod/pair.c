@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pairs: a buffer bound to an open file. Everything that decides whether data
+ * may go between the two is asked here, once, and not for each I/O.
+ *
+ * The kernel checks less than usual on this way: bio_iov_iter_get_pages() in
+ * block/bio.c takes the pages of a bio_vec for any queue, as it trusts its
+ * callers in the kernel. So it is for us to refuse queues that do not know peer
+ * memory, and files that lie on devices we do not know of.
+ */
+
+#include <linux/anon_inodes.h>
+#include <linux/blkdev.h>
+#include <linux/cc_platform.h>
+#include <linux/file.h>
+#include <linux/fileattr.h>
+#include <linux/magic.h>
+#include <linux/module.h>
+#include <linux/pci-p2pdma.h>
+#include <linux/slab.h>
+#include <linux/stat.h>
+#include <linux/swiotlb.h>
+
+#include "internal.h"
+
+/* fs/xfs/libxfs/xfs_format.h has it, include/ does not */
+#define XFS_SUPER_MAGIC	0x58465342
+
+static atomic_long_t pair_total = ATOMIC_LONG_INIT(0);
+
+u64 pair_count(void)
+{
+	return atomic_long_read(&pair_total);
+}
+
+/* --- the policy --- */
+
+static int pair_check_file(const struct file *target)
+{
+	umode_t mode = file_inode(target)->i_mode;
+
+	if (!S_ISREG(mode) && !S_ISBLK(mode))
+		return -EINVAL;
+	if (!(target->f_flags & O_DIRECT) || target->f_flags & O_APPEND)
+		return -EINVAL;
+	if (!(target->f_mode & FMODE_CAN_ODIRECT))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/*
+ * Files of these file systems lie on one device, sb->s_bdev, but for xfs files
+ * on a real-time device. Others have several, or their checksums make the
+ * processor read all data.
+ */
+static int pair_check_filesystem(const struct file *target)
+{
+	struct inode *inode = file_inode(target);
+	struct fileattr attributes = {};
+	int rc;
+
+	if (IS_DAX(inode) || !inode->i_sb->s_bdev)
+		return -EOPNOTSUPP;
+	switch (inode->i_sb->s_magic) {
+	case EXT4_SUPER_MAGIC:
+		return 0;
+	case XFS_SUPER_MAGIC:
+		rc = vfs_fileattr_get(target->f_path.dentry, &attributes);
+		if (rc)
+			return rc;
+		return attributes.fsx_xflags & FS_XFLAG_REALTIME ? -EOPNOTSUPP : 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* Memory alignment 0 is the file system's word for no direct I/O. */
+static int pair_align_as_file(struct pair *pair)
+{
+	struct kstat stat = {};
+	int rc;
+
+	rc = vfs_getattr_nosec(&pair->target->f_path, &stat, STATX_DIOALIGN, 0);
+	if (rc)
+		return rc;
+	if (!(stat.result_mask & STATX_DIOALIGN) || !stat.dio_mem_align ||
+	    !stat.dio_offset_align)
+		return -EOPNOTSUPP;
+	pair->memory_align = stat.dio_mem_align;
+	pair->offset_align = stat.dio_offset_align;
+	return 0;
+}
+
+static void pair_align_as_device(struct pair *pair, struct block_device *bdev)
+{
+	pair->memory_align = bdev_dma_alignment(bdev) + 1;
+	pair->offset_align = bdev_logical_block_size(bdev);
+}
+
+/*
+ * Where all DMA of a device is bounced, the kernel's nvme driver requeues peer
+ * memory for ever; where memory is encrypted, addresses of BARs that go through
+ * the host bridge get the encryption bit (phys_to_dma()).
+ */
+static bool pair_dma_is_encumbered(struct device *client)
+{
+	while (client && !dev_is_pci(client))
+		client = client->parent;
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
+	       (client && is_swiotlb_force_bounce(client));
+}
+
+/* Return: the kernel's distance, or a negative errno. */
+static int pair_check_route(struct provider *provider, struct block_device *bdev)
+{
+	struct device *client = disk_to_dev(bdev->bd_disk);
+	int distance;
+
+	if (!blk_queue_pci_p2pdma(bdev_get_queue(bdev)))
+		return -EOPNOTSUPP;
+	if (pair_dma_is_encumbered(client))
+		return -EOPNOTSUPP;
+	distance = pci_p2pdma_distance(provider->pdev, client, false);
+	return distance < 0 ? -EREMOTEIO : distance;
+}
+
+/* Return: the kernel's distance, or a negative errno. */
+static int pair_check(struct pair *pair)
+{
+	struct provider *provider = pair->buffer->provider;
+	struct file *target = pair->target;
+	struct block_device *bdev;
+	int rc;
+
+	rc = pair_check_file(target);
+	if (rc)
+		return rc;
+	if (S_ISBLK(file_inode(target)->i_mode)) {
+		bdev = I_BDEV(target->f_mapping->host);
+		pair_align_as_device(pair, bdev);
+	} else {
+		bdev = file_inode(target)->i_sb->s_bdev;
+		rc = pair_check_filesystem(target) ?: pair_align_as_file(pair);
+		if (rc)
+			return rc;
+	}
+	if (!provider_enter(provider))
+		return -ENODEV;
+	rc = pair_check_route(provider, bdev);
+	provider_leave(provider);
+	return rc;
+}
+
+/* What I/O needs of the target's flags: fcntl() may change them at any time. */
+static void pair_take_modes(struct pair *pair)
+{
+	struct file *target = pair->target;
+
+	pair->ki_flags = IOCB_DIRECT |
+		(iocb_flags(target) & (IOCB_DSYNC | IOCB_SYNC));
+	if (target->f_mode & FMODE_READ && target->f_mode & FMODE_CAN_READ)
+		pair->access |= P2PDMA_USER_ACCESS_READ;
+	if (target->f_mode & FMODE_WRITE && target->f_mode & FMODE_CAN_WRITE)
+		pair->access |= P2PDMA_USER_ACCESS_WRITE;
+}
+
+/* --- making and ending --- */
+
+/* Takes over the reference to @target. */
+static struct pair *pair_new(struct file *buffer_file, struct file *target)
+{
+	struct pair *pair = kzalloc(sizeof(*pair), GFP_KERNEL_ACCOUNT);
+
+	if (!pair) {
+		fput(target);
+		return ERR_PTR(-ENOMEM);
+	}
+	pair->buffer = buffer_file->private_data;
+	pair->buffer_file = get_file(buffer_file);
+	pair->target = target;
+	pair_take_modes(pair);
+	atomic_long_inc(&pair_total);
+	return pair;
+}
+
+static void pair_free(struct pair *pair)
+{
+	fput(pair->target);
+	fput(pair->buffer_file);
+	kfree(pair);
+	atomic_long_dec(&pair_total);
+}
+
+/* --- the fd --- */
+
+static const struct call_op pair_ops[] = {
+	CALL_OP(P2PDMA_USER_IO, p2pdma_user_io, io_ioctl, false),
+};
+
+static long pair_ioctl(struct file *filp, unsigned int number, unsigned long arg)
+{
+	return call_dispatch(pair_ops, ARRAY_SIZE(pair_ops), filp, number, arg);
+}
+
+static int pair_release(struct inode *inode, struct file *filp)
+{
+	pair_free(filp->private_data);
+	return 0;
+}
+
+static const struct file_operations pair_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = pair_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.uring_cmd = io_command,
+	.release = pair_release,
+};
+
+static int pair_open(struct call *call, struct pair *pair)
+{
+	struct file *file;
+
+	file = anon_inode_create_getfile("[p2pdma_user_pair]", &pair_fops, pair,
+					 O_RDWR, NULL);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	call->file = file;
+	return 0;
+}
+
+/* BIND */
+int pair_bind(struct call *call)
+{
+	struct p2pdma_user_bind *args = call->args;
+	struct file *target = fget(args->fd);
+	struct pair *pair;
+	int distance, rc;
+
+	if (!target)
+		return -EBADF;
+	pair = pair_new(call->filp, target);
+	if (IS_ERR(pair))
+		return PTR_ERR(pair);
+	distance = pair_check(pair);
+	rc = distance < 0 ? distance : pair_open(call, pair);
+	if (rc) {
+		pair_free(pair);
+		return rc;
+	}
+	args->out_fd = call->fd;
+	args->out_access = pair->access;
+	args->out_memory_align = pair->memory_align;
+	args->out_offset_align = pair->offset_align;
+	args->out_distance = distance;
+	return 0;
+}
