@@ -1,0 +1,219 @@
+//! Whether the bytes arrive: each way is held against the host's own direct reads and writes.
+
+use std::{fs::File, os::fd::AsRawFd, process::Command, sync::OnceLock};
+
+use io_uring::IoUring;
+use p2pdma_sys::*;
+
+use crate::{
+    objects::*,
+    ring::{Request, Ring, modes},
+};
+
+const AREA: usize = 16 * MIB;
+
+/// An ext4 file system on the second SSD, mounted as long as this process lives; with `nodelalloc`, as `chattr +j` would
+/// have no effect otherwise.
+fn ext4() -> &'static str {
+    static MOUNTED: OnceLock<()> = OnceLock::new();
+    MOUNTED.get_or_init(|| {
+        let device = variable("P2PDMA_CMB");
+        let script =
+            format!("mkfs.ext4 -q -F {device} && mkdir -p /run/ext4 && mount -o nodelalloc {device} /run/ext4");
+        assert!(Command::new("sh").args(["-c", &script]).status().expect("a shell").success());
+    });
+    "/run/ext4"
+}
+
+/// A file of `AREA` bytes, all written, so that reads and overwrites are truly asynchronous.
+fn file_on_ext4(name: &str) -> File {
+    let path = format!("{}/{name}", ext4());
+    File::create(&path).expect("a file");
+    let file = open_direct(&path, true);
+    host_write(&file, 0, &pattern(99, AREA));
+    file
+}
+
+fn requests(op: u32, length: usize) -> Vec<Request> {
+    // Backwards in the file, so that an offset taken for a position is found out.
+    let request = |offset: usize| Request { op, offset, position: (AREA - length - offset) as u64, length };
+    (0..AREA).step_by(AREA / 64).map(request).collect()
+}
+
+/// Reads by commands and compares with what the host wrote, then the other way round.
+fn both_directions(ring: &mut Ring, buffer: &Buffer, file: &File, length: usize, depth: usize, seed: u64) {
+    host_write(file, 0, &pattern(seed, AREA));
+    buffer.write(0, &pattern(seed + 1, AREA)).expect("copied");
+    let wanted = pattern(seed, AREA);
+    let all = requests(P2PDMA_USER_READ, length);
+    assert_eq!(ring.all(&all, depth), vec![length as i32; all.len()]);
+    for request in &all {
+        let at = request.position as usize;
+        let got = buffer.read(request.offset, length).expect("copied");
+        assert!(got == wanted[at..at + length], "read of {length} at depth {depth}: {request:?}");
+    }
+
+    let wanted = pattern(seed + 2, AREA);
+    buffer.write(0, &wanted).expect("copied");
+    let all = requests(P2PDMA_USER_WRITE, length);
+    assert_eq!(ring.all(&all, depth), vec![length as i32; all.len()]);
+    for request in &all {
+        let got = host_read(file, request.position, length);
+        assert!(got == wanted[request.offset..request.offset + length], "write of {length} at depth {depth}");
+    }
+}
+
+fn sizes_and_depths(file: &File) {
+    let buffer = Buffer::of_gpu(AREA);
+    let pair = buffer.bind(file).expect("a pair");
+    let mut ring = Ring::new(&pair);
+    for (seed, (length, depth)) in [(4 * KIB, 64), (64 * KIB, 1), (64 * KIB, 8), (256 * KIB, 64)].iter().enumerate() {
+        both_directions(&mut ring, &buffer, file, *length, *depth, seed as u64 * 3);
+    }
+}
+
+#[test]
+fn commands_and_the_host_agree_on_a_raw_device() {
+    let _alone = alone();
+    sizes_and_depths(&ssd());
+}
+
+#[test]
+fn commands_and_the_host_agree_on_ext4() {
+    let _alone = alone();
+    sizes_and_depths(&file_on_ext4("agree"));
+}
+
+#[test]
+fn every_kind_of_ring_will_do() {
+    let _alone = alone();
+    let buffer = Buffer::of_gpu(AREA);
+    let file = ssd();
+    let pair = buffer.bind(&file).expect("a pair");
+    for (seed, (_, builder)) in modes().iter().enumerate() {
+        let mut ring = Ring::of(builder, &pair);
+        both_directions(&mut ring, &buffer, &file, 16 * KIB, 16, 100 + seed as u64 * 3);
+    }
+}
+
+#[test]
+fn one_command_may_be_much_larger_than_the_drive_takes_at_once() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(AREA), ssd());
+    let pair = buffer.bind(&file).expect("a pair");
+    host_write(&file, 0, &pattern(7, AREA));
+    let request = Request { op: P2PDMA_USER_READ, offset: 0, position: 0, length: AREA };
+    assert_eq!(Ring::new(&pair).one(&request.entry(0)), AREA as i32);
+    assert!(buffer.read(0, AREA).expect("copied") == pattern(7, AREA));
+}
+
+#[test]
+fn a_command_may_be_punted_to_a_worker() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(MIB), file_on_ext4("punted"));
+    let pair = buffer.bind(&file).expect("a pair");
+    let mut ring = Ring::new(&pair);
+    for index in 0..64 {
+        let offset = index << 14;
+        let request = Request { op: P2PDMA_USER_READ, offset, position: offset as u64, length: 16 * KIB };
+        ring.push(&request.entry(0).flags(io_uring::squeue::Flags::ASYNC));
+    }
+    ring.submit();
+    (0..64).for_each(|_| assert_eq!(ring.wait().1, 16 * KIB as i32));
+    assert!(buffer.read(0, MIB).expect("copied") == pattern(99, AREA)[..MIB]);
+}
+
+#[test]
+fn writes_beyond_the_end_extend_a_file() {
+    let _alone = alone();
+    let path = format!("{}/extended", ext4());
+    File::create(&path).expect("a file");
+    let (buffer, file) = (Buffer::of_gpu(MIB), open_direct(&path, true));
+    let pair = buffer.bind(&file).expect("a pair");
+    buffer.write(0, &pattern(5, MIB)).expect("copied");
+    let part = |index: usize| (index << 14, (index << 14) as u64);
+    let all: Vec<Request> = (0..64)
+        .map(part)
+        .map(|(offset, position)| Request { op: P2PDMA_USER_WRITE, offset, position, length: 16 * KIB })
+        .collect();
+    assert_eq!(Ring::new(&pair).all(&all, 64), vec![16 * KIB as i32; 64]);
+    assert!(host_read(&file, 0, MIB) == pattern(5, MIB));
+}
+
+#[test]
+fn the_ioctl_and_the_host_agree() {
+    let _alone = alone();
+    for file in [ssd(), file_on_ext4("ioctl")] {
+        let buffer = Buffer::of_gpu(MIB);
+        let pair = buffer.bind(&file).expect("a pair");
+        host_write(&file, 8192, &pattern(11, 64 * KIB));
+        assert_eq!(pair.io(P2PDMA_USER_READ, 4096, 8192, 64 * KIB), Ok((65_536, 0)));
+        assert!(buffer.read(4096, 64 * KIB).expect("copied") == pattern(11, 64 * KIB));
+        buffer.write(0, &pattern(12, MIB)).expect("copied");
+        assert_eq!(pair.io(P2PDMA_USER_WRITE, 0, MIB as u64, MIB), Ok((MIB as u32, 0)));
+        assert!(host_read(&file, MIB as u64, MIB) == pattern(12, MIB));
+    }
+}
+
+#[test]
+fn four_bytes_of_memory_and_a_block_of_storage_are_alignment_enough() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(MIB), ssd());
+    let pair = buffer.bind(&file).expect("a pair");
+    assert_eq!((pair.bound.out_memory_align, pair.bound.out_offset_align), (4, 512));
+    host_write(&file, 0, &pattern(21, MIB));
+    assert_eq!(pair.io(P2PDMA_USER_READ, 4092, 512, 512 * KIB), Ok((512 << 10, 0)));
+    assert!(buffer.read(4092, 512 * KIB).expect("copied") == pattern(21, MIB)[512..512 + (512 << 10)]);
+}
+
+#[test]
+fn the_end_of_a_device_is_a_short_read_and_breaks_no_chain() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(MIB), ssd());
+    let pair = buffer.bind(&file).expect("a pair");
+    let mut ring = Ring::new(&pair);
+    let end = (512 * MIB - 4096) as u64;
+    let short = Request { op: P2PDMA_USER_READ, offset: 0, position: end, length: MIB };
+    let next = Request { op: P2PDMA_USER_READ, offset: 0, position: 0, length: 4096 };
+    ring.push(&short.entry(1).flags(io_uring::squeue::Flags::IO_LINK));
+    ring.push(&next.entry(2));
+    ring.submit();
+    assert_eq!([ring.wait(), ring.wait()], [(1, 4096), (2, 4096)]);
+}
+
+#[test]
+fn memory_of_a_drive_serves_as_well() {
+    let _alone = alone();
+    let buffer = Buffer::of(device("CMB"), 64 * KIB).expect("a buffer of the CMB");
+    let file = ssd();
+    let pair = buffer.bind(&file).expect("a pair");
+    host_write(&file, 0, &pattern(31, 64 * KIB));
+    assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 64 * KIB), Ok((65_536, 0)));
+    assert!(buffer.read(0, 64 * KIB).expect("copied") == pattern(31, 64 * KIB));
+}
+
+/// `chattr +j`: from now on ext4 takes all writes and reads of the file through its page cache.
+fn journal_data(file: &File) {
+    let mut flags: libc::c_long = 0;
+    // SAFETY: both calls read or write one long.
+    assert_eq!(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) }, 0);
+    flags |= 0x4000; // FS_JOURNAL_DATA_FL
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) }, 0);
+}
+
+#[test]
+fn a_file_system_that_went_through_the_page_cache_is_told_on() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(MIB), file_on_ext4("journalled"));
+    let pair = buffer.bind(&file).expect("a pair");
+    assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 4096), Ok((4096, 0)));
+    assert_eq!(pair.io(P2PDMA_USER_WRITE, 0, 0, 4096), Ok((4096, 0)));
+    journal_data(&file);
+    assert_eq!(pair.io(P2PDMA_USER_READ, 0, 8192, 4096), Ok((4096, P2PDMA_USER_IO_BUFFERED)));
+    assert_eq!(pair.io(P2PDMA_USER_WRITE, 0, 16_384, 4096), Ok((4096, P2PDMA_USER_IO_BUFFERED)));
+    let read = Request { op: P2PDMA_USER_READ, offset: 0, position: 32_768, length: 4096 };
+    let told = 4096 | P2PDMA_USER_RESULT_BUFFERED as i32;
+    assert_eq!(Ring::of(&IoUring::builder(), &pair).one(&read.entry(0)), told);
+    assert_eq!(buffer.bind(&file).unwrap_err(), libc::EOPNOTSUPP);
+}

@@ -1,0 +1,18 @@
+//! The kernel module inside a guest with Linux 6.12, as root: its raw ioctls and io_uring commands, without the library.
+//!
+//! `tests/run` makes `tests/vm/run` cargo's runner for this file. When a test ends, nobody may hold anything of the
+//! module any more: [`objects::Alone`] looks.
+//!
+//! # Safety
+//!
+//! Unsafe are system calls with pointers to structures and buffers that live on the caller's stack or heap until the
+//! call, or the operation that a ring was given, has ended.
+#![expect(unsafe_code, reason = "raw system calls are what is tested; the policy is above")]
+#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+
+mod calls;
+mod data;
+mod life;
+mod objects;
+mod refusals;
+mod ring;
