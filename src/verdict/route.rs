@@ -13,7 +13,7 @@ use crate::{
 /// Everything that speaks against one route, or should be known of it.
 pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> Vec<Finding> {
     let all = [
-        no_route(route, platform),
+        no_route(topology, route, platform),
         other_kernel(route, platform),
         bounce_forced(route, platform),
         host_hidden(topology, route),
@@ -26,7 +26,7 @@ fn thing(route: &Route) -> String {
     format!("{} -> {}", route.client, route.provider)
 }
 
-fn no_route(route: &Route, platform: &Platform) -> Option<Finding> {
+fn no_route(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
     let (what, severity) = match route.is_supported() {
         Some(true) => return None,
         // A later kernel may know more host bridges.
@@ -35,8 +35,26 @@ fn no_route(route: &Route, platform: &Platform) -> Option<Finding> {
         None => (What::RouteUnknown, Severity::Unknown),
     };
     let refusal = Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
-    let config = |address| Evidence::new(format!("/sys/bus/pci/devices/{address}/config"), "ACS redirect");
-    Some(Finding::new(what, severity, refusal).seen(route.acs_redirect.iter().map(config)))
+    Some(Finding::new(what, severity, refusal).seen(acs(topology, route).chain(host_bridges(topology, route))))
+}
+
+/// The ports that redirect, with what is switched on there.
+fn acs<'a>(topology: &'a Topology, route: &'a Route) -> impl Iterator<Item = Evidence> + 'a {
+    let devices = route.acs_redirect.iter().filter_map(|address| topology.device(*address));
+    devices.filter_map(|device| {
+        let control = device.acs.present()?.control;
+        Some(Evidence::new(format!("/sys/bus/pci/devices/{}/config", device.address), format!("ACS {control}")))
+    })
+}
+
+/// The functions that stand for the host bridges of both ends in the kernel's list.
+fn host_bridges<'a>(topology: &'a Topology, route: &'a Route) -> impl Iterator<Item = Evidence> + 'a {
+    let ends = [route.provider, route.client].map(|address| topology.device(address).map(|end| &end.host_bridge));
+    let bridges = topology.host_bridges().filter(move |bridge| ends.contains(&Some(&bridge.name)));
+    bridges.filter_map(|bridge| topology.device(bridge.first)).map(|first| {
+        let path = format!("/sys/bus/pci/devices/{}", first.address);
+        Evidence::new(path, format!("vendor 0x{:04x}, device 0x{:04x}", first.vendor, first.device))
+    })
 }
 
 /// Which traffic may pass a host bridge changes from kernel to kernel; what turns below one does not.
