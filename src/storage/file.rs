@@ -106,6 +106,14 @@ impl File {
         &self.inner.source.stack
     }
 
+    /// Whether a part of the range holds no data, so that reading it would be the CPU writing zeroes. Asked of the
+    /// filesystem anew, but only of a file that had holes when it was opened.
+    pub(crate) fn has_hole_in(&self, offset: u64, length: u32) -> bool {
+        let Inner { open, source, .. } = &*self.inner;
+        let end = offset.saturating_add(length.into()).min(open.size);
+        source.has_holes && hole_from(open, offset).is_some_and(|hole| hole < end)
+    }
+
     /// Whether both are the same open file.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -142,10 +150,15 @@ fn alignment(open: &OpenFile, stack: &Stack, access: Access) -> Option<DioAlignm
     }
 }
 
-/// Whether the first hole comes before the end (lseek(2)). The position that this moves is nobody's: all I/O names its own.
 fn has_holes(open: &OpenFile) -> bool {
-    let hole = || lseek(&open.fd, 0, Whence::SeekHole).ok().and_then(|hole| u64::try_from(hole).ok());
-    matches!(open.kind, FileKind::Regular(_)) && open.size > 0 && hole().is_some_and(|hole| hole < open.size)
+    matches!(open.kind, FileKind::Regular(_)) && hole_from(open, 0).is_some_and(|hole| hole < open.size)
+}
+
+/// The first hole from `offset` on, if only the one behind the end (lseek(2)). The position that this moves is nobody's:
+/// all I/O names its own.
+fn hole_from(open: &OpenFile, offset: u64) -> Option<u64> {
+    let offset = i64::try_from(offset).ok()?;
+    lseek(&open.fd, offset, Whence::SeekHole).ok().and_then(|hole| u64::try_from(hole).ok())
 }
 
 impl AsFd for File {

@@ -74,6 +74,9 @@ impl Pair {
             return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
+        if direction == Direction::Read && self.provider.is_some() && self.file.has_hole_in(offset, length) {
+            return Err(self.hole(offset, length));
+        }
         Ok(length)
     }
 
@@ -88,6 +91,11 @@ impl Pair {
             return Err(self.bad(format!("the memory is not aligned to {memory} bytes"), "align the slice"));
         }
         Ok(())
+    }
+
+    fn hole(&self, offset: u64, length: u32) -> Error {
+        let cause = format!("its {length} bytes at {offset} have a hole, where the kernel writes zeroes by CPU");
+        Error::NoDirectIo(Refusal::new(&self.file, cause, "copy the file with `cp --sparse=never`"))
     }
 
     pub(super) fn bad(&self, cause: impl std::fmt::Display, cure: &str) -> Error {

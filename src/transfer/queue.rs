@@ -210,7 +210,8 @@ impl Queue {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a length, range or memory that the pair cannot take, with the alignment named;
-    /// [`Error::QueueFull`] when as many operations are in flight as the queue is deep.
+    /// [`Error::NoDirectIo`] for a range with a hole; [`Error::QueueFull`] when as many operations are in flight as the
+    /// queue is deep.
     pub fn read(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
         self.push(Direction::Read, pair, offset, slice.into())
     }

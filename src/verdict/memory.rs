@@ -39,7 +39,8 @@ fn driver(machine: &Machine, provider: Address) -> Option<Evidence> {
 fn evidence(machine: &Machine, provider: Address) -> Vec<Evidence> {
     let facts = machine.facts();
     let directory = facts.link(&format!("/sys/bus/pci/devices/{provider}")).unwrap_or_default();
-    let published = format!("{directory}/p2pmem/published");
-    let published = facts.text(&published).map(|text| Evidence::new(published, text));
+    let published = facts.text(&format!("{directory}/p2pmem/published"));
+    let path = format!("/sys/bus/pci/devices/{provider}/p2pmem/published");
+    let published = published.map(|text| Evidence::new(path, text));
     driver(machine, provider).into_iter().chain(published).collect()
 }

@@ -154,8 +154,10 @@ fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
 }
 
 /// iomap writes zeroes into peer memory by CPU where the file has no data (`iomap_dio_hole_iter`, fs/iomap/direct-io.c).
+/// Writes are direct there, so the file may be bound; a queue refuses to read such a range.
 fn holes(source: &Source) -> Option<Finding> {
-    let cause = "it has holes or preallocated parts without data: where those are read the CPU writes zeroes";
+    let cause =
+        "it has holes or preallocated parts without data: reads of those are refused, since the CPU would write zeroes";
     let refusal = Refusal::new(source, cause, "copy it with `cp --sparse=never`");
     source.has_holes().then(|| Finding::new(What::Holes, Severity::Warning, refusal))
 }
