@@ -81,7 +81,8 @@ impl<'a> Descent<'a> {
         // A partition has no queue of its own.
         let queue = if kind == LayerKind::Partition { parent(directory) } else { directory };
         let limits = Limits::read(self.facts, queue);
-        Layer { number, limits, evidence, below, ..Layer::new(last(directory), kind) }
+        let integrity = integrity(self.facts, directory);
+        Layer { number, limits, integrity, evidence, below, ..Layer::new(last(directory), kind) }
     }
 
     fn slaves(&mut self, directory: &str) -> Vec<Layer> {
@@ -151,6 +152,14 @@ fn by_path(directory: &str) -> LayerKind {
         None if parts.contains(&"nvme-subsystem") => LayerKind::MultipathHead,
         None => LayerKind::Other,
     }
+}
+
+/// `integrity/format` is `none` or `nop` where there is nothing to check (block/t10-pi.c, drivers/nvme/host/core.c).
+fn integrity(facts: &dyn Facts, directory: &str) -> Option<Evidence> {
+    let path = format!("{directory}/integrity/format");
+    let format = facts.text(&path).filter(|format| !["", "none", "nop"].contains(&format.as_str()))?;
+    let is_on = |name| facts.number(&format!("{directory}/integrity/{name}")) != Some(0);
+    (is_on("read_verify") || is_on("write_generate")).then(|| Evidence::new(path, format))
 }
 
 /// The directories of the devices right below a dm or md device.

@@ -17,6 +17,10 @@ pub struct Layer {
     pub number: Option<DeviceNumber>,
     /// Of a block device's queue.
     pub limits: Limits,
+    /// Set where the kernel computes checksums of every byte by CPU: a namespace with protection information.
+    ///
+    /// Kernel: `bio_integrity_prep` (block/bio-integrity.c). The bytes go direct, and the CPU reads them besides.
+    pub integrity: Option<Evidence>,
     /// What was read to tell so.
     pub evidence: Vec<Evidence>,
     /// The layers right below: members, paths, the device itself. Empty below an NVMe namespace.
@@ -50,7 +54,7 @@ pub enum LayerKind {
 impl Layer {
     pub(super) fn new(name: impl Into<String>, kind: LayerKind) -> Self {
         let (limits, evidence, below) = (Limits::default(), Vec::new(), Vec::new());
-        Self { name: name.into(), kind, number: None, limits, evidence, below }
+        Self { name: name.into(), kind, number: None, limits, integrity: None, evidence, below }
     }
 
     /// What facts do not tell.

@@ -59,6 +59,8 @@ pub enum What {
     QueueRefuses,
     /// A layer would read or write the bytes by CPU: encryption, parity, checksums, loop.
     TouchedByCpu,
+    /// The bytes go direct, but the CPU reads every one of them besides, slowly: protection information.
+    CheckedByCpu,
     /// The filesystem would do buffered I/O in spite of `O_DIRECT`, and report success.
     SilentlyBuffered,
     /// The filesystem does not say whether its direct I/O is direct.
@@ -96,6 +98,7 @@ impl What {
         match self {
             Self::QueueRefuses => "queue_refuses",
             Self::TouchedByCpu => "touched_by_cpu",
+            Self::CheckedByCpu => "checked_by_cpu",
             Self::SilentlyBuffered => "silently_buffered",
             Self::AlignmentUnknown => "alignment_unknown",
             Self::StackUnknown => "stack_unknown",

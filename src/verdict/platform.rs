@@ -11,7 +11,12 @@ pub(super) struct Platform {
     pub(super) bounce_forced: Option<Evidence>,
     /// Set in a virtual machine.
     pub(super) hypervisor: Option<Evidence>,
+    /// The devices that Hyper-V offers, by name.
+    vmbus: Vec<String>,
 }
+
+/// Where Hyper-V's devices are.
+pub(super) const VMBUS: &str = "/sys/bus/vmbus/devices";
 
 impl Platform {
     pub(super) fn read(facts: &dyn Facts) -> Self {
@@ -22,7 +27,13 @@ impl Platform {
             kernel: facts.text(release).map(|text| Evidence::new(release, text)),
             bounce_forced: swiotlb(facts).or(tdx).or_else(|| sev(facts)),
             hypervisor,
+            vmbus: facts.list(VMBUS).unwrap_or_default(),
         }
+    }
+
+    /// Whether a PCI function lies below a device of Hyper-V's: `.../VMBUS:01/<guid>/pci7ad3:00/7ad3:00:02.0`.
+    pub(super) fn is_below_vmbus(&self, directory: &str) -> bool {
+        directory.split('/').any(|part| self.vmbus.iter().any(|device| device == part))
     }
 
     /// Whether it is known to be another kernel than that of the rules.

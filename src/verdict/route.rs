@@ -2,7 +2,7 @@
 
 use super::{
     finding::{Finding, Severity, What},
-    platform::Platform,
+    platform::{Platform, VMBUS},
 };
 use crate::{
     Refusal,
@@ -16,7 +16,7 @@ pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) 
         no_route(topology, route, platform),
         other_kernel(route, platform),
         bounce_forced(route, platform),
-        host_hidden(topology, route),
+        host_hidden(topology, route, platform),
         virtual_iommu(topology, route, platform),
     ];
     all.into_iter().flatten().collect()
@@ -80,12 +80,12 @@ fn bounce_forced(route: &Route, platform: &Platform) -> Option<Finding> {
 }
 
 /// Hyper-V gives each device a host bridge of its own (drivers/pci/controller/pci-hyperv.c), below a VMBus device.
-fn host_hidden(topology: &Topology, route: &Route) -> Option<Finding> {
+fn host_hidden(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
     let ends = [route.provider, route.client].into_iter().filter_map(|address| topology.device(address));
-    let hidden = ends.map(|device| &device.directory).find(|directory| directory.contains("/VMBUS:"))?;
+    let hidden = ends.map(|device| &device.directory).find(|directory| platform.is_below_vmbus(directory))?;
     let cause = "Hyper-V hides how its devices are connected: the kernel's answer says nothing of the hardware";
     let refusal = Refusal::new(thing(route), cause, "prove the route by a transfer (`p2pbench run --verify`)");
-    let evidence = Evidence::new("/sys/bus/pci/devices", hidden);
+    let evidence = Evidence::new(VMBUS, hidden);
     let unsure = route.is_supported() != Some(false);
     unsure.then(|| Finding::new(What::HostHidden, Severity::Unknown, refusal).seen([evidence]))
 }

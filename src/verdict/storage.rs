@@ -12,12 +12,14 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
     let stack = source.stack();
     let queues = stack.queues().into_iter().filter_map(|layer| queue(source, layer));
     let layers = stack.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
-    let mut findings: Vec<_> = queues.chain(layers).collect();
+    let checks = stack.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
+    let mut findings: Vec<_> = queues.chain(layers).chain(checks).collect();
     if let Some(mount) = stack.filesystem() {
         findings.extend(filesystem(source, mount));
         findings.extend(holes(source));
     }
-    findings.extend(no_function(source).filter(|_| findings.is_empty()));
+    findings
+        .extend(no_function(source).filter(|_| findings.iter().all(|finding| finding.severity == Severity::Warning)));
     findings
 }
 
@@ -74,6 +76,14 @@ fn by_cpu(source: &Source, layer: &Layer) -> Option<Finding> {
     let finding = Finding::new(what, severity, Refusal::new(source, cause, cure)).seen(layer.evidence.clone());
     // Of dm and md the queue has already said no to mapped memory.
     Some(if layer.is_block() { finding.only(Way::Module) } else { finding })
+}
+
+/// Not a way through host memory, but the CPU has to read peer memory for it, without caches.
+fn checked(source: &Source, layer: &Layer) -> Option<Finding> {
+    let integrity = layer.integrity.clone()?;
+    let cause = format!("the kernel checks the protection information of {layer} by CPU, byte by byte");
+    let cure = "switch read_verify and write_generate off beside the file seen, or format the namespace without it";
+    Some(Finding::new(What::CheckedByCpu, Severity::Warning, Refusal::new(source, cause, cure)).seen([integrity]))
 }
 
 /// What the filesystem makes of `O_DIRECT`.

@@ -147,6 +147,41 @@ fn forced_bounce_buffers_are_a_no_since_io_would_hang() {
 }
 
 #[test]
+fn a_host_that_hyper_v_hides_is_to_be_proved() {
+    let mut mock = switch();
+    let guid = "/sys/devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/MSFT1000:00/7ad35d50-c05b-47ab-b3a0-56a9a845852b";
+    let gpu = format!("{guid}/pci7ad3:00/7ad3:00:00.0");
+    let facts = mock.facts_mut().symlink("/sys/bus/pci/devices/7ad3:00:00.0", &gpu);
+    for (name, value) in [("vendor", "0x10de\n"), ("device", "0x2330\n"), ("class", "0x030200\n"), ("resource", "")] {
+        facts.file(format!("{gpu}/{name}"), value);
+    }
+    facts.file(format!("{gpu}/config"), vec![0; 4096]);
+    facts.symlink("/sys/bus/vmbus/devices/7ad35d50-c05b-47ab-b3a0-56a9a845852b", guid);
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), "7ad3:00:00.0");
+    assert_eq!(summary(&verdict), (Answer::Unknown, Answer::Unknown, vec![What::HostHidden]));
+}
+
+#[test]
+fn a_virtual_switch_below_an_iommu_is_worth_a_warning() {
+    let mut mock = switch();
+    let ssd = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:03:00.0").expect("an SSD");
+    let facts = mock.facts_mut().symlink(format!("{ssd}/iommu_group"), "/sys/kernel/iommu_groups/3");
+    facts.file("/sys/kernel/iommu_groups/3/type", "DMA-FQ\n");
+    facts.file("/proc/cpuinfo", "vendor_id\t: AuthenticAMD\ncpu family\t: 23\nflags\t\t: fpu hypervisor\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![What::VirtualIommu]));
+}
+
+#[test]
+fn protection_information_is_worth_a_warning() {
+    let mut mock = switch();
+    let ssd = crate::machine::Facts::link(&mock, "/sys/class/block/nvme0n1").expect("an SSD");
+    mock.facts_mut().file(format!("{ssd}/integrity/format"), "T10-DIF-TYPE1-CRC\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![What::CheckedByCpu]));
+}
+
+#[test]
 fn memory_that_cannot_be_had_is_found_without_taking_any() {
     let mut mock = switch();
     let at = |text: &str| text.parse().expect("an address");

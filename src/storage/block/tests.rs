@@ -174,3 +174,15 @@ fn a_network_filesystem_is_on_no_device_and_a_loop_on_its_file() {
     stacked(&mut facts, "loop0", "7:0", ("loop/backing_file", "/data/image\n"), &[]);
     assert_eq!(words(&find(&facts, "/dev/loop0")), ["loop", "filesystem", "namespace"]);
 }
+
+#[test]
+fn protection_information_counts_only_while_the_kernel_checks_it() {
+    let mut facts = ssds();
+    let at = |name: &str| format!("{SSD0}/integrity/{name}");
+    facts.file(at("format"), "T10-DIF-TYPE1-CRC\n").file(at("read_verify"), "1\n").file(at("write_generate"), "0\n");
+    assert!(find(&facts, "/dev/nvme0n1").integrity.is_some());
+    facts.file(at("read_verify"), "0\n");
+    assert_eq!(find(&facts, "/dev/nvme0n1").integrity, None);
+    facts.file(at("format"), "nop\n").file(at("read_verify"), "1\n");
+    assert_eq!(find(&facts, "/dev/nvme0n1").integrity, None);
+}
