@@ -64,19 +64,20 @@ impl<'a> Descent<'a> {
 
     fn describe(&mut self, directory: &str) -> Layer {
         let name = last(directory);
-        let (kind, evidence) = kind(self.facts, directory);
+        let kind = kind(self.facts, directory);
         let below = match &kind {
             LayerKind::Partition => vec![self.block(parent(directory))],
             LayerKind::Dm(_) | LayerKind::Md(_) => self.slaves(directory),
             LayerKind::MultipathHead => self.paths(directory),
             LayerKind::Loop => self.backing(directory),
-            _ => return self.layer(directory, kind, evidence, Vec::new()),
+            _ => return self.layer(directory, kind, Vec::new()),
         };
         let nothing = || vec![Layer::hidden(name, "nothing is known to lie below it")];
-        self.layer(directory, kind, evidence, if below.is_empty() { nothing() } else { below })
+        self.layer(directory, kind, if below.is_empty() { nothing() } else { below })
     }
 
-    fn layer(&self, directory: &str, kind: LayerKind, evidence: Vec<Evidence>, below: Vec<Layer>) -> Layer {
+    fn layer(&self, directory: &str, kind: LayerKind, below: Vec<Layer>) -> Layer {
+        let evidence = evidence(self.facts, directory, &kind);
         let number = self.facts.text(&format!("{directory}/dev")).and_then(|text| parse_number(&text));
         // A partition has no queue of its own.
         let queue = if kind == LayerKind::Partition { parent(directory) } else { directory };
@@ -121,24 +122,36 @@ impl<'a> Descent<'a> {
     }
 }
 
-/// What a block device is, and what says so.
-fn kind(facts: &dyn Facts, directory: &str) -> (LayerKind, Vec<Evidence>) {
-    let read = |name: &str| {
-        let path = format!("{directory}/{name}");
-        facts.text(&path).map(|text| (text.clone(), vec![Evidence::new(path, text)]))
-    };
-    if let Some((_, evidence)) = read("partition") {
-        (LayerKind::Partition, evidence)
-    } else if let Some((uuid, evidence)) = read("dm/uuid") {
+/// What a block device is.
+fn kind(facts: &dyn Facts, directory: &str) -> LayerKind {
+    let text = |name: &str| facts.text(&format!("{directory}/{name}"));
+    if text("partition").is_some() {
+        LayerKind::Partition
+    } else if let Some(uuid) = text("dm/uuid") {
         let on_lvm = slaves(facts, directory).iter().any(|slave| is_lvm(facts, slave));
-        (LayerKind::Dm(DmTarget::of(&uuid, on_lvm)), evidence)
-    } else if let Some((level, evidence)) = read("md/level") {
-        (LayerKind::Md(level), evidence)
-    } else if let Some((_, evidence)) = read("loop/backing_file") {
-        (LayerKind::Loop, evidence)
+        LayerKind::Dm(DmTarget::of(&uuid, on_lvm))
+    } else if let Some(level) = text("md/level") {
+        // Behind writes are copied by CPU (alloc_behind_master_bio, drivers/md/raid1.c).
+        let behind = text("md/bitmap/backlog").is_some_and(|backlog| backlog != "0");
+        LayerKind::Md(if behind { format!("{level} with write-behind") } else { level })
+    } else if text("loop/backing_file").is_some() {
+        LayerKind::Loop
     } else {
-        (by_path(directory), vec![Evidence::new(format!("/sys/class/block/{}", last(directory)), directory)])
+        by_path(directory)
     }
+}
+
+/// What says that a block device is of this kind.
+fn evidence(facts: &dyn Facts, directory: &str, kind: &LayerKind) -> Vec<Evidence> {
+    let names: &[&str] = match kind {
+        LayerKind::Partition => &["partition"],
+        LayerKind::Dm(_) => &["dm/name", "dm/uuid"],
+        LayerKind::Md(_) => &["md/level", "md/bitmap/backlog"],
+        LayerKind::Loop => &["loop/backing_file"],
+        _ => return vec![Evidence::new(format!("/sys/class/block/{}", last(directory)), directory)],
+    };
+    let paths = names.iter().map(|name| format!("{directory}/{name}"));
+    paths.filter_map(|path| facts.text(&path).map(|text| Evidence::new(path, text))).collect()
 }
 
 /// By the kernel's own path: `.../<pci function>/nvme/nvme0/nvme0n1` is a namespace of that function,

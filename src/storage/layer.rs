@@ -37,7 +37,7 @@ pub enum LayerKind {
     Partition,
     /// Device mapper.
     Dm(DmTarget),
-    /// Software RAID, by its level: `raid1`.
+    /// Software RAID, by its level: `raid1`, or `raid1 with write-behind`.
     Md(String),
     /// The head of a native NVMe multipath device.
     MultipathHead,

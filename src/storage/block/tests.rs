@@ -64,6 +64,16 @@ fn raid_ends_in_the_functions_of_its_members() {
 }
 
 #[test]
+fn raid1_copies_what_it_writes_behind() {
+    let mut facts = ssds();
+    let md = stacked(&mut facts, "md0", "9:0", ("md/level", "raid1\n"), &[SSD0, SSD1]);
+    facts.file(format!("{md}/md/bitmap/backlog"), "0\n");
+    assert_eq!(find(&facts, "/dev/md0").passes(), Some(true));
+    facts.file(format!("{md}/md/bitmap/backlog"), "256\n");
+    assert_eq!(find(&facts, "/dev/md0").passes(), Some(false));
+}
+
+#[test]
 fn a_volume_on_an_encrypted_disk_is_two_layers() {
     let mut facts = ssds();
     let crypt = stacked(&mut facts, "dm-0", "251:0", ("dm/uuid", "CRYPT-LUKS2-1-x\n"), &[SSD0]);
