@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Buffers: runs of a provider's memory, each behind an fd of its own.
- */
+/* Buffers: runs of a provider's memory, each behind an fd of its own. */
 
-#include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/file.h>
 #include <linux/io.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
@@ -30,15 +26,13 @@ bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
 {
 	u64 end;
 
-	return !check_add_overflow(offset, length, &end) &&
-	       end <= buffer->length;
+	return !check_add_overflow(offset, length, &end) && end <= buffer->length;
 }
 
 /* --- making and ending --- */
 
 /*
- * Whose pool may be handed out. A graphics driver's pool is the memory of other
- * processes, in use.
+ * Whose pool may be handed out. A graphics driver's pool is the memory of other processes, in use.
  */
 static int buffer_check_device(struct pci_dev *pdev)
 {
@@ -59,8 +53,7 @@ static bool buffer_is_over_limit(u64 length)
 
 	if (!limit)
 		return false;
-	if (!check_add_overflow(provider_bytes_of(current_uid()), length, &sum) &&
-	    sum <= limit)
+	if (!check_add_overflow(provider_bytes_of(current_uid()), length, &sum) && sum <= limit)
 		return false;
 	return !capable(CAP_SYS_RESOURCE);
 }
@@ -128,18 +121,11 @@ static void buffer_free(struct buffer *buffer)
 
 /* --- the processor's ways into the memory --- */
 
-/**
- * buffer_step() - move one step's bytes between a buffer and the kernel
- * @buffer: the buffer
- * @at: where in it
- * @data: the bytes, or NULL for zeroes
- * @length: how many, up to %BUFFER_STEP
- * @in: into the buffer
- *
- * Return: 0, or -ENODEV if the provider is gone.
+/*
+ * Moves up to BUFFER_STEP bytes between a buffer and the kernel's @data, or zeroes into the buffer
+ * where that is NULL.
  */
-static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length,
-		       bool in)
+static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length, bool in)
 {
 	void __iomem *memory;
 
@@ -170,8 +156,7 @@ static int buffer_scrub(struct buffer *buffer)
 	int rc;
 
 	for (at = 0; at < buffer->length; at += BUFFER_STEP) {
-		rc = buffer_step(buffer, at, NULL,
-				 min(buffer->length - at, BUFFER_STEP), true);
+		rc = buffer_step(buffer, at, NULL, min(buffer->length - at, BUFFER_STEP), true);
 		rc = rc ?: buffer_pause();
 		if (rc)
 			return rc;
@@ -180,11 +165,11 @@ static int buffer_scrub(struct buffer *buffer)
 }
 
 /*
- * Through a bounce, so that no page fault of the caller, which may last as long
- * as it pleases, happens while the provider is entered.
+ * Through a bounce, so that no page fault of the caller, which may last as long as it pleases,
+ * happens while the provider is entered.
  */
-static int buffer_copy_step(struct buffer *buffer, bool in, u64 at,
-			    void __user *user, void *bounce, size_t length)
+static int buffer_copy_step(struct buffer *buffer, bool in, u64 at, void __user *user,
+			    void *bounce, size_t length)
 {
 	int rc;
 
@@ -218,8 +203,7 @@ static int buffer_copy(struct call *call)
 	for (done = 0; done < args->length && !rc; done += step) {
 		step = min(args->length - done, BUFFER_STEP);
 		rc = buffer_copy_step(buffer, in, args->offset + done,
-				      u64_to_user_ptr(args->address + done),
-				      bounce, step);
+				      u64_to_user_ptr(args->address + done), bounce, step);
 	}
 	kvfree(bounce);
 	return rc;
@@ -250,19 +234,6 @@ static const struct file_operations buffer_fops = {
 	.release = buffer_release,
 };
 
-/* An inode of its own lets security modules tell it from other anonymous files. */
-static int buffer_open(struct call *call, struct buffer *buffer)
-{
-	struct file *file;
-
-	file = anon_inode_create_getfile("[p2pdma_user_buffer]", &buffer_fops,
-					 buffer, O_RDWR, NULL);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	call->file = file;
-	return 0;
-}
-
 /* ALLOC */
 int buffer_alloc(struct call *call)
 {
@@ -282,7 +253,8 @@ int buffer_alloc(struct call *call)
 	pci_dev_put(pdev);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
-	rc = buffer_scrub(buffer) ?: buffer_open(call, buffer);
+	rc = buffer_scrub(buffer) ?:
+	     call_open(call, "[p2pdma_user_buffer]", &buffer_fops, buffer);
 	if (rc) {
 		buffer_free(buffer);
 		return rc;

@@ -2,10 +2,11 @@
 /*
  * Ioctls by table: the one place that reads and writes their arguments.
  *
- * A handler gets a copy in the kernel and changes that. Whatever it makes
- * becomes visible last, by fd_install(), when nothing can fail any more.
+ * A handler gets a copy in the kernel and changes that. Whatever it makes becomes visible last, by
+ * fd_install(), when nothing can fail any more.
  */
 
+#include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
@@ -18,8 +19,7 @@ struct call_header {
 	u32 flags;
 };
 
-static const struct call_op *call_find(const struct call_op *ops, size_t count,
-				       unsigned int number)
+static const struct call_op *call_find(const struct call_op *ops, size_t count, unsigned int number)
 {
 	size_t i;
 
@@ -45,8 +45,7 @@ static int call_read(const struct call_op *op, struct call_header *args,
 }
 
 /* Gives the caller the answer and, if there is one, the new file. */
-static int call_answer(const struct call_op *op, struct call *call,
-		       void __user *to)
+static int call_answer(const struct call_op *op, struct call *call, void __user *to)
 {
 	int rc = op->run(call);
 
@@ -64,27 +63,28 @@ static int call_answer(const struct call_op *op, struct call *call,
 	return rc;
 }
 
-/**
- * call_dispatch() - find and run the handler of an ioctl
- * @ops: the object's table
- * @count: its length
- * @filp: the file that the ioctl came by
- * @number: the ioctl
- * @arg: the user's address of the argument
- *
- * Return: 0, or a negative errno as in uapi/p2pdma_user.h.
+/*
+ * Makes the file of a new object, whose release takes over the object. An inode of its own lets
+ * security modules tell it from other anonymous files.
  */
+int call_open(struct call *call, const char *name, const struct file_operations *fops, void *object)
+{
+	struct file *file = anon_inode_create_getfile(name, fops, object, O_RDWR, NULL);
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	call->file = file;
+	return 0;
+}
+
+/* Finds and runs the handler of an ioctl; errors are as in uapi/p2pdma_user.h. */
 long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
 		   unsigned int number, unsigned long arg)
 {
 	const struct call_op *op = call_find(ops, count, number);
 	u64 args[256 / sizeof(u64)] = {};
 	void __user *user = (void __user *)arg;
-	struct call call = {
-		.object = filp->private_data,
-		.filp = filp,
-		.args = args,
-	};
+	struct call call = { .object = filp->private_data, .filp = filp, .args = args };
 	u32 size;
 	int rc;
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * /dev/p2pdma_user: what the kernel knows and sysfs does not tell, and where
- * buffers come from.
- */
+/* /dev/p2pdma_user: what the kernel knows and sysfs does not tell, and where buffers come from. */
 
 #include <linux/blkdev.h>
 #include <linux/file.h>
@@ -62,11 +59,11 @@ static int device_queue(struct call *call)
 
 static int device_stats(struct call *call)
 {
-	struct provider_totals totals = provider_totals();
 	struct p2pdma_user_stats *args = call->args;
 
-	args->out_buffers = totals.buffers;
-	args->out_bytes = totals.bytes;
+	args->out_buffers = 0;
+	args->out_bytes = 0;
+	provider_count(args);
 	args->out_pairs = pair_count();
 	args->out_in_flight = io_in_flight();
 	return 0;
@@ -93,19 +90,9 @@ static const struct file_operations device_fops = {
 };
 
 /* Not for everybody: peer memory is scarce, and whose it is only root knows. */
-static struct miscdevice device_node = {
+struct miscdevice device_node = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = KBUILD_MODNAME,
 	.fops = &device_fops,
 	.mode = 0660,
 };
-
-int __init device_init(void)
-{
-	return misc_register(&device_node);
-}
-
-void device_exit(void)
-{
-	misc_deregister(&device_node);
-}

@@ -7,9 +7,9 @@
  *	pair (fd) --> target file
  *	    `-------> buffer (fd) --> provider --> pci_dev
  *
- * The memory alone does not obey it: when the provider is unbound, it goes
- * back to its pool while the objects stay. Whoever touches memory, by DMA or by
- * the processor, does so between provider_enter() and provider_leave().
+ * The memory alone does not obey it: when the provider is unbound, it goes back to its pool while
+ * the objects stay. Whoever touches memory, by DMA or by the processor, does so between
+ * provider_enter() and provider_leave().
  */
 #ifndef _P2PDMA_USER_INTERNAL_H
 #define _P2PDMA_USER_INTERNAL_H
@@ -25,37 +25,26 @@
 #include "uapi/p2pdma_user.h"
 
 struct io_uring_cmd;
+struct miscdevice;
 
 /* --- call.c: ioctls by table --- */
 
-/**
- * struct call - one ioctl under way
- * @object: the private_data of the fd it came by
- * @filp: that file
- * @args: the kernel's copy of the argument
- * @fd: for a handler that makes an fd: the number, reserved
- * @file: where such a handler leaves the file that is to be installed
- */
+/* One ioctl under way */
 struct call {
-	void *object;
-	struct file *filp;
-	void *args;
-	int fd;
-	struct file *file;
+	void *object;		/* the private_data of the fd it came by */
+	struct file *filp;	/* that file */
+	void *args;		/* the kernel's copy of the argument */
+	int fd;			/* for a handler that makes an fd: the number, reserved */
+	struct file *file;	/* where such a handler leaves the file to be installed */
 };
 
-/**
- * struct call_op - one entry of an object's table
- * @number: the ioctl
- * @size: of its argument; 8 bits, since the dispatcher's buffer has 256 bytes
- * @makes_fd: the handler needs &call.fd
- * @run: the handler; never sees user memory, and no flags, since none exist yet
- *
+/*
+ * One entry of an object's table. Handlers see no user memory, and no flags, since none exist yet.
  * When an argument grows, its first size has to be kept beside the new one.
  */
 struct call_op {
 	unsigned int number;
-	u8 size;
+	u8 size;	/* of the argument; 8 bits, as the dispatcher's buffer has 256 bytes */
 	bool makes_fd;
 	int (*run)(struct call *call);
 };
@@ -67,6 +56,8 @@ struct call_op {
 	.run = (_run),					\
 }
 
+int call_open(struct call *call, const char *name, const struct file_operations *fops,
+	      void *object);
 long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
 		   unsigned int number, unsigned long arg);
 
@@ -76,35 +67,19 @@ extern struct pci_driver donor_driver;
 
 /* --- device.c: /dev/p2pdma_user --- */
 
-int device_init(void);
-void device_exit(void);
+extern struct miscdevice device_node;
 
 /* --- provider.c: a device whose memory is used --- */
 
-/**
- * struct provider - a device from whose pool there are buffers
- * @kref: one for each buffer
- * @pdev: the device
- * @users: of the memory, see provider_enter()
- * @idle: @users was killed and has become zero
- * @entry: in the list of providers; by provider_lock
- * @buffers: &buffer.entry; by provider_lock
- * @revoked: the driver was unbound, the memory is back in the pool; by
- *	device_lock(&pdev->dev), and for readers by provider_lock as well
- */
+/* A device from whose pool there are buffers */
 struct provider {
-	struct kref kref;
+	struct kref kref;		/* one for each buffer */
 	struct pci_dev *pdev;
-	struct percpu_ref users;
-	struct completion idle;
-	struct list_head entry;
-	struct list_head buffers;
-	bool revoked;
-};
-
-struct provider_totals {
-	u64 buffers;
-	u64 bytes;
+	struct percpu_ref users;	/* of the memory, see provider_enter() */
+	struct completion idle;		/* users was killed and has become zero */
+	struct list_head entry;		/* in the list of providers; by provider_lock */
+	struct list_head buffers;	/* by provider_lock */
+	bool revoked;			/* by provider_lock and the lock of the device */
 };
 
 /* Protects the lists of providers and buffers, and &buffer.memory of each */
@@ -114,7 +89,7 @@ struct pci_dev *provider_device(const struct p2pdma_user_address *address);
 struct provider *provider_get(struct pci_dev *pdev);
 void provider_put(struct provider *provider);
 u64 provider_bytes_of(kuid_t owner);
-struct provider_totals provider_totals(void);
+void provider_count(struct p2pdma_user_stats *stats);
 
 /* Keeps the memory in place until provider_leave(); fails once it is gone */
 static inline bool provider_enter(struct provider *provider)
@@ -130,21 +105,13 @@ static inline void provider_leave(struct provider *provider)
 
 /* --- buffer.c: a run of a provider's memory --- */
 
-/**
- * struct buffer - what a buffer fd stands for
- * @provider: whose memory it is
- * @entry: in &provider.buffers
- * @memory: in the kernel's mapping of the BAR; NULL once revoked; stable
- *	between provider_enter() and provider_leave()
- * @length: in bytes, whole pages
- * @owner: who allocated it
- */
+/* What a buffer fd stands for */
 struct buffer {
 	struct provider *provider;
-	struct list_head entry;
-	void *memory;
-	u64 length;
-	kuid_t owner;
+	struct list_head entry;	/* in provider->buffers */
+	void *memory;		/* as the kernel maps it; NULL once revoked; stable while entered */
+	u64 length;		/* in bytes, whole pages */
+	kuid_t owner;		/* who allocated it */
 };
 
 int buffer_alloc(struct call *call);
@@ -152,24 +119,15 @@ bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length);
 
 /* --- pair.c: a buffer bound to an open file --- */
 
-/**
- * struct pair - what a pair fd stands for; constant once made
- * @buffer: kept by a reference to @buffer_file
- * @buffer_file: the buffer's file
- * @target: the storage's file
- * @ki_flags: IOCB_* of every I/O, as the target's flags were at BIND
- * @access: P2PDMA_USER_ACCESS_*
- * @memory_align: of offsets in the buffer
- * @offset_align: of positions and lengths
- */
+/* What a pair fd stands for; constant once made */
 struct pair {
-	struct buffer *buffer;
+	struct buffer *buffer;		/* kept by buffer_file */
 	struct file *buffer_file;
-	struct file *target;
-	int ki_flags;
-	u32 access;
-	u32 memory_align;
-	u32 offset_align;
+	struct file *target;		/* the storage */
+	int ki_flags;			/* of every I/O, as the target's were at BIND */
+	u32 access;			/* P2PDMA_USER_ACCESS_* */
+	u32 memory_align;		/* of offsets in the buffer */
+	u32 offset_align;		/* of positions and lengths */
 };
 
 int pair_bind(struct call *call);

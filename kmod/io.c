@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The data path: direct I/O of one bio_vec of peer memory, asynchronous for
- * io_uring and synchronous for the ioctl.
+ * The data path: direct I/O of one bio_vec of peer memory, asynchronous for io_uring and
+ * synchronous for the ioctl.
  *
- * What has to be given back when the DMA is over is given back by ki_complete,
- * in whatever context that runs: the provider, so that an unbind does not wait
- * for a stopped process, and the freeze protection of the file system, so that
- * FIFREEZE does not. Only the result waits for the submitter's task.
+ * What has to be given back when the DMA is over is given back by ki_complete, in whatever context
+ * that runs: the provider, so that an unbind does not wait for a stopped process, and the freeze
+ * protection of the file system, so that FIFREEZE does not. Only the result waits for the
+ * submitter's task.
  */
 
 #include <linux/blkdev.h>
@@ -32,31 +32,21 @@ struct io_request {
 	u64 position;
 };
 
-/**
- * struct io - one I/O under way
- * @kiocb: what the file system and block layer know it by
- * @bvec: the memory; the bio points to it
- * @retry: submits it again, where it may sleep
- * @cmd: the io_uring command, which pins the pair; NULL if synchronous
- * @pair: by what it came
- * @offset: where in the buffer
- * @result: bytes or -errno, set once ki_complete ran
- * @length: in bytes
- * @rw: READ or WRITE
- * @refs: of the submitter and of the completion. ext4 looks at the kiocb after
- *	iomap_dio_rw() has queued it (ext4_dio_read_iter() in fs/ext4/file.c),
- *	when io-wq submits and the task has long seen the result.
+/*
+ * One I/O under way. Its references are those of the submitter and of the completion: ext4 looks at
+ * the kiocb after iomap_dio_rw() has queued it (ext4_dio_read_iter() in fs/ext4/file.c), when io-wq
+ * submits and the task may long have seen the result.
  */
 struct io {
 	struct kiocb kiocb;
-	struct bio_vec bvec;
-	struct work_struct retry;
-	struct io_uring_cmd *cmd;
+	struct bio_vec bvec;		/* the memory; the bio points to it */
+	struct work_struct retry;	/* submits it again, where it may sleep */
+	struct io_uring_cmd *cmd;	/* pins the pair */
 	struct pair *pair;
-	u64 offset;
-	ssize_t result;
+	u64 offset;			/* in the buffer */
+	ssize_t result;			/* bytes or -errno, once ki_complete ran */
 	u32 length;
-	u32 rw;
+	u32 rw;				/* READ or WRITE */
 	refcount_t refs;
 };
 
@@ -108,8 +98,7 @@ static int io_check(const struct pair *pair, const struct io_request *request)
 }
 
 /* Return: 0, or a negative errno if @request is not to be had. */
-static int io_prepare(struct io *io, struct pair *pair,
-		      const struct io_request *request)
+static int io_prepare(struct io *io, struct pair *pair, const struct io_request *request)
 {
 	int rw = io_check(pair, request);
 
@@ -122,7 +111,6 @@ static int io_prepare(struct io *io, struct pair *pair,
 	io->offset = request->offset;
 	io->length = request->length;
 	io->rw = rw;
-	io->cmd = NULL;
 	return 0;
 }
 
@@ -198,11 +186,10 @@ static ssize_t io_call(struct io *io)
 }
 
 /*
- * Which submissions may not sleep. A file system is told by IOCB_NOWAIT. A
- * block device is not: it would refuse each bio that it must split, which is
- * every large one, and from then on io-wq would do all the work. Without the
- * flag it sleeps only where it has no tags left, or for dirty pages in the page
- * cache, and these are looked for here.
+ * Which submissions may not sleep. A file system is told by IOCB_NOWAIT. A block device is not: it
+ * would refuse each bio that it must split, which is every large one, and from then on io-wq would
+ * do all the work. Without the flag it sleeps only where it has no tags left, or for dirty pages in
+ * the page cache, and these are looked for here.
  */
 static int io_may_sleep(struct io *io, bool nonblock)
 {
@@ -222,13 +209,9 @@ static int io_may_sleep(struct io *io, bool nonblock)
 	return 0;
 }
 
-/**
- * io_start() - submit an I/O
- * @io: prepared
- * @nonblock: do not sleep
- *
- * Return: -EIOCBQUEUED if ki_complete runs, or ran; -EAGAIN if it had to sleep;
- * else the result.
+/*
+ * Return: -EIOCBQUEUED if ki_complete runs, or ran; -EAGAIN if it had to sleep and must not; else
+ * the result.
  */
 static ssize_t io_start(struct io *io, bool nonblock)
 {
@@ -248,9 +231,9 @@ static ssize_t io_start(struct io *io, bool nonblock)
 /* --- the result --- */
 
 /*
- * Tells whether the file system went through the page cache. For reads it
- * clears IOCB_DIRECT. For writes it does not, but what it wrote that way is in
- * the page cache now, where direct I/O leaves nothing of its range.
+ * Tells whether the file system went through the page cache. For reads it clears IOCB_DIRECT. For
+ * writes it does not, but what it wrote that way is in the page cache now, where direct I/O leaves
+ * nothing of its range.
  */
 static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 {
@@ -263,19 +246,14 @@ static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 	       filemap_range_has_page(target->f_mapping, end - bytes, end - 1);
 }
 
-static void io_notify(const struct io *io)
-{
-	if (io->rw == READ)
-		fsnotify_access(io->pair->target);
-	else
-		fsnotify_modify(io->pair->target);
-}
-
 static ssize_t io_conclude(const struct io *io, ssize_t result, bool queued)
 {
 	if (result <= 0)
 		return result;
-	io_notify(io);
+	if (io->rw == READ)
+		fsnotify_access(io->pair->target);
+	else
+		fsnotify_modify(io->pair->target);
 	if (io_went_buffered(io, result, queued))
 		return result | P2PDMA_USER_RESULT_BUFFERED;
 	return result;
@@ -287,12 +265,7 @@ static ssize_t io_conclude(const struct io *io, ssize_t result, bool queued)
 int io_ioctl(struct call *call)
 {
 	struct p2pdma_user_io *args = call->args;
-	const struct io_request request = {
-		.op = args->op,
-		.length = args->length,
-		.offset = args->offset,
-		.position = args->position,
-	};
+	const struct io_request request = { args->op, args->length, args->offset, args->position };
 	struct io io;
 	ssize_t rc;
 
@@ -304,8 +277,7 @@ int io_ioctl(struct call *call)
 		return rc;
 	rc = io_conclude(&io, rc, false);
 	args->out_length = rc & ~P2PDMA_USER_RESULT_BUFFERED;
-	args->out_flags = rc & P2PDMA_USER_RESULT_BUFFERED ?
-			  P2PDMA_USER_IO_BUFFERED : 0;
+	args->out_flags = rc & P2PDMA_USER_RESULT_BUFFERED ? P2PDMA_USER_IO_BUFFERED : 0;
 	return 0;
 }
 
@@ -317,15 +289,10 @@ static void io_put(struct io *io)
 		kmem_cache_free(io_cache, io);
 }
 
-static struct io **io_of_command(struct io_uring_cmd *cmd)
-{
-	return io_uring_cmd_to_pdu(cmd, struct io *);
-}
-
 /* In the submitter's task, or in a kernel thread if that is no more. */
 static void io_finish(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct io *io = *io_of_command(cmd);
+	struct io *io = *io_uring_cmd_to_pdu(cmd, struct io *);
 	ssize_t result = io_conclude(io, io->result, true);
 
 	io_put(io);
@@ -333,9 +300,8 @@ static void io_finish(struct io_uring_cmd *cmd, unsigned int issue_flags)
 }
 
 /*
- * In any context. A file system that met an extent it would have to sleep for,
- * with others queued already, says so only now; io_uring cannot be asked to
- * issue the command again.
+ * In any context. A file system that met an extent it would have to sleep for, with others queued
+ * already, says so only now; io_uring cannot be asked to issue the command again.
  */
 static void io_complete(struct kiocb *kiocb, long result)
 {
@@ -351,9 +317,9 @@ static void io_complete(struct kiocb *kiocb, long result)
 }
 
 /*
- * As whoever opened the target: by this thread's own rights a write would keep
- * the set-user-ID bit. The pair is pinned, as the command may complete and let
- * it go before the file system's function returns.
+ * As whoever opened the target: by this thread's own rights a write would keep the set-user-ID bit.
+ * The pair is pinned, as the command may complete and let it go before the file system's function
+ * returns.
  */
 static void io_retry(struct work_struct *work)
 {
@@ -390,14 +356,11 @@ static struct io *io_new(struct io_uring_cmd *cmd, const struct io_request *requ
 	io->kiocb.ki_flags |= IOCB_ALLOC_CACHE;
 	INIT_WORK(&io->retry, io_retry);
 	refcount_set(&io->refs, 2);
-	*io_of_command(cmd) = io;
+	*io_uring_cmd_to_pdu(cmd, struct io *) = io;
 	return io;
 }
 
-/*
- * Reads each field once: user space shares the submission queue and may change
- * it at any time.
- */
+/* Reads each field once: user space shares the submission queue and may change it at any time. */
 static int io_read_command(const struct io_uring_cmd *cmd, unsigned int issue_flags,
 			   struct io_request *request)
 {
@@ -417,13 +380,9 @@ static int io_read_command(const struct io_uring_cmd *cmd, unsigned int issue_fl
 	return 0;
 }
 
-/**
- * io_command() - IORING_OP_URING_CMD on a pair
- * @cmd: the command; pins the pair until it is done
- * @issue_flags: IO_URING_F_*
- *
- * Return: -EIOCBQUEUED, -EAGAIN to be called again where it may sleep, or the
- * result.
+/*
+ * IORING_OP_URING_CMD on a pair. Return: -EIOCBQUEUED, -EAGAIN to be called again where it may
+ * sleep, or the result.
  */
 int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -450,7 +409,8 @@ int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 int __init io_init(void)
 {
-	io_cache = KMEM_CACHE(io, SLAB_HWCACHE_ALIGN);
+	/* Not KMEM_CACHE(): device mapper has a cache named "io" already */
+	io_cache = kmem_cache_create("p2pdma_user_io", sizeof(struct io), 0, SLAB_HWCACHE_ALIGN, NULL);
 	if (!io_cache)
 		return -ENOMEM;
 	io_workqueue = alloc_workqueue("p2pdma_user", WQ_UNBOUND, 0);

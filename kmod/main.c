@@ -10,12 +10,13 @@
  *	io.c		the data path
  *	call.c		ioctls by table
  *
- * Of what it uses, later kernels changed: io_uring's task work callbacks (6.18),
- * the reference count of idle peer pages (6.15), which nothing here relies on,
- * and bios of mixed memory (6.17), of which there are none here.
+ * Of what it uses, later kernels changed: io_uring's task work callbacks (6.18), the reference
+ * count of idle peer pages (6.15), which nothing here relies on, and bios of mixed memory (6.17),
+ * of which there are none here.
  */
 
 #include <linux/init.h>
+#include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pci.h>
 
@@ -27,7 +28,7 @@ static int __init main_init(void)
 
 	if (rc)
 		return rc;
-	rc = device_init();
+	rc = misc_register(&device_node);
 	if (rc)
 		goto exit_io;
 	rc = pci_register_driver(&donor_driver);
@@ -36,7 +37,7 @@ static int __init main_init(void)
 	return 0;
 
 exit_device:
-	device_exit();
+	misc_deregister(&device_node);
 exit_io:
 	io_exit();
 	return rc;
@@ -45,7 +46,7 @@ exit_io:
 static void __exit main_exit(void)
 {
 	pci_unregister_driver(&donor_driver);
-	device_exit();
+	misc_deregister(&device_node);
 	io_exit();
 }
 

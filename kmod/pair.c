@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pairs: a buffer bound to an open file. Everything that decides whether data
- * may go between the two is asked here, once, and not for each I/O.
+ * Pairs: a buffer bound to an open file. Everything that decides whether data may go between the
+ * two is asked here, once, and not for each I/O.
  *
- * The kernel checks less than usual on this way: bio_iov_iter_get_pages() in
- * block/bio.c takes the pages of a bio_vec for any queue, as it trusts its
- * callers in the kernel. So it is for us to refuse queues that do not know peer
- * memory, and files that lie on devices we do not know of.
+ * The kernel checks less than usual on this way: bio_iov_iter_get_pages() in block/bio.c takes the
+ * pages of a bio_vec for any queue, as it trusts its callers in the kernel. So it is for us to
+ * refuse queues that do not know peer memory, and files that lie on devices we do not know of.
  */
 
-#include <linux/anon_inodes.h>
 #include <linux/blkdev.h>
 #include <linux/cc_platform.h>
 #include <linux/file.h>
@@ -49,9 +47,8 @@ static int pair_check_file(const struct file *target)
 }
 
 /*
- * Files of these file systems lie on one device, sb->s_bdev, but for xfs files
- * on a real-time device. Others have several, or their checksums make the
- * processor read all data.
+ * Files of these file systems lie on one device, sb->s_bdev, but for xfs files on a real-time
+ * device. Others have several, or their checksums make the processor read all data.
  */
 static int pair_check_filesystem(const struct file *target)
 {
@@ -83,8 +80,7 @@ static int pair_align_as_file(struct pair *pair)
 	rc = vfs_getattr_nosec(&pair->target->f_path, &stat, STATX_DIOALIGN, 0);
 	if (rc)
 		return rc;
-	if (!(stat.result_mask & STATX_DIOALIGN) || !stat.dio_mem_align ||
-	    !stat.dio_offset_align)
+	if (!(stat.result_mask & STATX_DIOALIGN) || !stat.dio_mem_align || !stat.dio_offset_align)
 		return -EOPNOTSUPP;
 	pair->memory_align = stat.dio_mem_align;
 	pair->offset_align = stat.dio_offset_align;
@@ -98,9 +94,9 @@ static void pair_align_as_device(struct pair *pair, struct block_device *bdev)
 }
 
 /*
- * Where all DMA of a device is bounced, the kernel's nvme driver requeues peer
- * memory for ever; where memory is encrypted, addresses of BARs that go through
- * the host bridge get the encryption bit (phys_to_dma()).
+ * Where all DMA of a device is bounced, the kernel's nvme driver requeues peer memory for ever;
+ * where memory is encrypted, addresses of BARs that go through the host bridge get the encryption
+ * bit (phys_to_dma()).
  */
 static bool pair_dma_is_encumbered(struct device *client)
 {
@@ -156,8 +152,7 @@ static void pair_take_modes(struct pair *pair)
 {
 	struct file *target = pair->target;
 
-	pair->ki_flags = IOCB_DIRECT |
-		(iocb_flags(target) & (IOCB_DSYNC | IOCB_SYNC));
+	pair->ki_flags = IOCB_DIRECT | (iocb_flags(target) & (IOCB_DSYNC | IOCB_SYNC));
 	if (target->f_mode & FMODE_READ && target->f_mode & FMODE_CAN_READ)
 		pair->access |= P2PDMA_USER_ACCESS_READ;
 	if (target->f_mode & FMODE_WRITE && target->f_mode & FMODE_CAN_WRITE)
@@ -216,18 +211,6 @@ static const struct file_operations pair_fops = {
 	.release = pair_release,
 };
 
-static int pair_open(struct call *call, struct pair *pair)
-{
-	struct file *file;
-
-	file = anon_inode_create_getfile("[p2pdma_user_pair]", &pair_fops, pair,
-					 O_RDWR, NULL);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	call->file = file;
-	return 0;
-}
-
 /* BIND */
 int pair_bind(struct call *call)
 {
@@ -242,7 +225,8 @@ int pair_bind(struct call *call)
 	if (IS_ERR(pair))
 		return PTR_ERR(pair);
 	distance = pair_check(pair);
-	rc = distance < 0 ? distance : pair_open(call, pair);
+	rc = distance < 0 ? distance :
+	     call_open(call, "[p2pdma_user_pair]", &pair_fops, pair);
 	if (rc) {
 		pair_free(pair);
 		return rc;

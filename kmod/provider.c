@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Providers: devices from whose pools there are buffers, and what happens to
- * these when such a device loses its driver.
+ * Providers: devices from whose pools there are buffers, and what happens to these when such a
+ * device loses its driver.
  *
- * memunmap_pages() in mm/memremap.c, a device-managed action of p2pdma, waits
- * until all of the pool is free, for ever if need be. So with the first buffer
- * an action of ours is added to the device. It is younger, hence runs before
- * p2pdma's, lets no new I/O begin, waits for what is under way, and gives the
- * memory back. From then on the buffers answer ENODEV.
+ * memunmap_pages() in mm/memremap.c, a device-managed action of p2pdma, waits until all of the pool
+ * is free, for ever if need be. So with the first buffer an action of ours is added to the device.
+ * It is younger, hence runs before p2pdma's, lets no new I/O begin, waits for what is under way,
+ * and gives the memory back. From then on the buffers answer ENODEV.
  *
- * The action goes away with the last buffer. Buffers pin the module, so that
- * none of this is left when it is unloaded.
+ * The action goes away with the last buffer. Buffers pin the module, so that none of this is left
+ * when it is unloaded.
  */
 
 #include <linux/device.h>
@@ -30,6 +29,7 @@ struct pci_dev *provider_device(const struct p2pdma_user_address *address)
 					   address->devfn);
 }
 
+/* In any context. */
 static void provider_idle(struct percpu_ref *users)
 {
 	complete(&container_of(users, struct provider, users)->idle);
@@ -81,8 +81,8 @@ free_provider:
 }
 
 /*
- * Takes the device's lock even where nothing is to be removed: an unbind that
- * still executes provider_revoke() has ended then.
+ * Takes the device's lock even where nothing is to be removed: an unbind that still executes
+ * provider_revoke() has ended then.
  */
 static void provider_free(struct kref *kref)
 {
@@ -116,12 +116,9 @@ static struct provider *provider_find(struct pci_dev *pdev)
 	return NULL;
 }
 
-/**
- * provider_get() - find or make what stands for a device
- * @pdev: the device, bound to a driver; the caller holds its lock, so that it
- *	stays bound and nobody else makes a second one
- *
- * Return: the provider, to be put by provider_put(), or an ERR_PTR().
+/*
+ * Finds or makes what stands for a device, to be put by provider_put(). The caller holds the
+ * device's lock, so that it stays bound and nobody else makes a second one.
  */
 struct provider *provider_get(struct pci_dev *pdev)
 {
@@ -150,18 +147,17 @@ u64 provider_bytes_of(kuid_t owner)
 	return bytes;
 }
 
-struct provider_totals provider_totals(void)
+/* For STATS */
+void provider_count(struct p2pdma_user_stats *stats)
 {
-	struct provider_totals totals = {};
 	struct provider *provider;
 	struct buffer *buffer;
 
 	guard(mutex)(&provider_lock);
 	list_for_each_entry(provider, &provider_list, entry) {
 		list_for_each_entry(buffer, &provider->buffers, entry) {
-			totals.buffers++;
-			totals.bytes += buffer->length;
+			stats->out_buffers++;
+			stats->out_bytes += buffer->length;
 		}
 	}
-	return totals;
 }

@@ -74,7 +74,7 @@ impl Pair {
             return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
-        if direction == Direction::Read && self.provider.is_some() && self.file.has_hole_in(offset, length) {
+        if direction == Direction::Read && self.owner.is_some() && self.file().has_hole_in(offset, length) {
             return Err(self.hole(offset, length));
         }
         Ok(length)
@@ -95,7 +95,7 @@ impl Pair {
 
     fn hole(&self, offset: u64, length: u32) -> Error {
         let cause = format!("its {length} bytes at {offset} have a hole, where the kernel writes zeroes by CPU");
-        Error::NoDirectIo(Refusal::new(&self.file, cause, "copy the file with `cp --sparse=never`"))
+        Error::NoDirectIo(Refusal::new(self.file(), cause, "copy the file with `cp --sparse=never`"))
     }
 
     pub(super) fn bad(&self, cause: impl std::fmt::Display, cure: &str) -> Error {

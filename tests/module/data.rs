@@ -1,38 +1,16 @@
 //! Whether the bytes arrive: each way is held against the host's own direct reads and writes.
 
-use std::{fs::File, os::fd::AsRawFd, process::Command, sync::OnceLock};
+use std::fs::File;
 
-use io_uring::IoUring;
 use p2pdma_sys::*;
 
 use crate::{
+    files::file_on_ext4,
     objects::*,
     ring::{Request, Ring, modes},
 };
 
-const AREA: usize = 16 * MIB;
-
-/// An ext4 file system on the second SSD, mounted as long as this process lives; with `nodelalloc`, as `chattr +j` would
-/// have no effect otherwise.
-fn ext4() -> &'static str {
-    static MOUNTED: OnceLock<()> = OnceLock::new();
-    MOUNTED.get_or_init(|| {
-        let device = variable("P2PDMA_CMB");
-        let script =
-            format!("mkfs.ext4 -q -F {device} && mkdir -p /run/ext4 && mount -o nodelalloc {device} /run/ext4");
-        assert!(Command::new("sh").args(["-c", &script]).status().expect("a shell").success());
-    });
-    "/run/ext4"
-}
-
-/// A file of `AREA` bytes, all written, so that reads and overwrites are truly asynchronous.
-fn file_on_ext4(name: &str) -> File {
-    let path = format!("{}/{name}", ext4());
-    File::create(&path).expect("a file");
-    let file = open_direct(&path, true);
-    host_write(&file, 0, &pattern(99, AREA));
-    file
-}
+pub(crate) const AREA: usize = 16 * MIB;
 
 fn requests(op: u32, length: usize) -> Vec<Request> {
     // Backwards in the file, so that an offset taken for a position is found out.
@@ -63,7 +41,7 @@ fn both_directions(ring: &mut Ring, buffer: &Buffer, file: &File, length: usize,
     }
 }
 
-fn sizes_and_depths(file: &File) {
+pub(crate) fn sizes_and_depths(file: &File) {
     let buffer = Buffer::of_gpu(AREA);
     let pair = buffer.bind(file).expect("a pair");
     let mut ring = Ring::new(&pair);
@@ -124,23 +102,6 @@ fn a_command_may_be_punted_to_a_worker() {
 }
 
 #[test]
-fn writes_beyond_the_end_extend_a_file() {
-    let _alone = alone();
-    let path = format!("{}/extended", ext4());
-    File::create(&path).expect("a file");
-    let (buffer, file) = (Buffer::of_gpu(MIB), open_direct(&path, true));
-    let pair = buffer.bind(&file).expect("a pair");
-    buffer.write(0, &pattern(5, MIB)).expect("copied");
-    let part = |index: usize| (index << 14, (index << 14) as u64);
-    let all: Vec<Request> = (0..64)
-        .map(part)
-        .map(|(offset, position)| Request { op: P2PDMA_USER_WRITE, offset, position, length: 16 * KIB })
-        .collect();
-    assert_eq!(Ring::new(&pair).all(&all, 64), vec![16 * KIB as i32; 64]);
-    assert!(host_read(&file, 0, MIB) == pattern(5, MIB));
-}
-
-#[test]
 fn the_ioctl_and_the_host_agree() {
     let _alone = alone();
     for file in [ssd(), file_on_ext4("ioctl")] {
@@ -190,30 +151,4 @@ fn memory_of_a_drive_serves_as_well() {
     host_write(&file, 0, &pattern(31, 64 * KIB));
     assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 64 * KIB), Ok((65_536, 0)));
     assert!(buffer.read(0, 64 * KIB).expect("copied") == pattern(31, 64 * KIB));
-}
-
-/// `chattr +j`: from now on ext4 takes all writes and reads of the file through its page cache.
-fn journal_data(file: &File) {
-    let mut flags: libc::c_long = 0;
-    // SAFETY: both calls read or write one long.
-    assert_eq!(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) }, 0);
-    flags |= 0x4000; // FS_JOURNAL_DATA_FL
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) }, 0);
-}
-
-#[test]
-fn a_file_system_that_went_through_the_page_cache_is_told_on() {
-    let _alone = alone();
-    let (buffer, file) = (Buffer::of_gpu(MIB), file_on_ext4("journalled"));
-    let pair = buffer.bind(&file).expect("a pair");
-    assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 4096), Ok((4096, 0)));
-    assert_eq!(pair.io(P2PDMA_USER_WRITE, 0, 0, 4096), Ok((4096, 0)));
-    journal_data(&file);
-    assert_eq!(pair.io(P2PDMA_USER_READ, 0, 8192, 4096), Ok((4096, P2PDMA_USER_IO_BUFFERED)));
-    assert_eq!(pair.io(P2PDMA_USER_WRITE, 0, 16_384, 4096), Ok((4096, P2PDMA_USER_IO_BUFFERED)));
-    let read = Request { op: P2PDMA_USER_READ, offset: 0, position: 32_768, length: 4096 };
-    let told = 4096 | P2PDMA_USER_RESULT_BUFFERED as i32;
-    assert_eq!(Ring::of(&IoUring::builder(), &pair).one(&read.entry(0)), told);
-    assert_eq!(buffer.bind(&file).unwrap_err(), libc::EOPNOTSUPP);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::AsRawFd,
     thread,
 };
 
@@ -84,23 +84,45 @@ fn a_buffer_lives_as_long_as_its_pairs() {
     assert_eq!(stats(), nothing());
 }
 
-/// A child that keeps a ring busy until it is killed; gives its process id.
-fn victim(pair: &Pair, written: &OwnedFd) -> libc::pid_t {
-    // SAFETY: the child works with a ring of its own and never returns.
-    unsafe {
-        let child = libc::fork();
+/// A child that keeps a ring busy with reads and writes; killed when dropped.
+pub(crate) struct Victim(libc::pid_t);
+
+impl Victim {
+    pub(crate) fn new(pair: &Pair) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        // SAFETY: the child works with a ring of its own and never returns.
+        let child = unsafe { libc::fork() };
         if child == 0 {
-            let mut ring = Ring::new(pair);
-            fly(&mut ring);
-            libc::write(written.as_raw_fd(), [0_u8].as_ptr().cast(), 1);
-            loop {
-                ring.wait();
-                let again = Request { op: P2PDMA_USER_WRITE, offset: 0, position: 0, length: MIB };
-                ring.push(&again.entry(0));
-                ring.submit();
-            }
+            Self::work(pair, &writer);
         }
-        child
+        std::io::Read::read_exact(&mut &reader, &mut [0]).expect("the child flies");
+        Self(child)
+    }
+
+    fn work(pair: &Pair, started: &impl AsRawFd) -> ! {
+        let mut ring = Ring::new(pair);
+        fly(&mut ring);
+        // SAFETY: one byte, that lives.
+        unsafe { libc::write(started.as_raw_fd(), [0_u8].as_ptr().cast(), 1) };
+        loop {
+            ring.wait();
+            let again = Request { op: P2PDMA_USER_WRITE, offset: 0, position: 0, length: MIB };
+            ring.push(&again.entry(0));
+            ring.submit();
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: no pointers; the child is ours and not yet waited for.
+        assert_eq!(unsafe { libc::kill(self.0, signal) }, 0);
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+        // SAFETY: the pointer is to a local; the child is ours.
+        unsafe { libc::waitpid(self.0, &mut 0, 0) };
     }
 }
 
@@ -110,26 +132,19 @@ fn a_killed_process_leaves_nothing() {
     for _ in 0..16 {
         let (buffer, file) = (Buffer::of_gpu(32 * MIB), ssd());
         let pair = buffer.bind(&file).expect("a pair");
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        let writer = OwnedFd::from(writer);
-        let child = victim(&pair, &writer);
+        let child = Victim::new(&pair);
         drop((pair, buffer, file));
-        std::io::Read::read_exact(&mut &reader, &mut [0]).expect("the child flies");
         assert_eq!(stats().out_pairs, 1, "the child's");
-        // SAFETY: no pointers but to a local; the child is ours.
-        unsafe {
-            assert_eq!(libc::kill(child, libc::SIGKILL), 0);
-            assert_eq!(libc::waitpid(child, &mut 0, 0), child);
-        }
+        drop(child);
         eventually("the end of all that the process held", || stats() == nothing());
     }
 }
 
 /// Takes the GPU from its driver; gives it back on drop.
-struct Unbound(String);
+pub(crate) struct Unbound(String);
 
 impl Unbound {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let address = variable("P2PDMA_GPU_ADDRESS");
         fs::write(format!("/sys/bus/pci/devices/{address}/driver/unbind"), &address).expect("unbind");
         Self(address)
@@ -179,25 +194,17 @@ fn an_unbind_waits_for_operations_under_way_and_no_longer() {
     }
 }
 
-/// Neither does an unbind wait for the task to look at its results, nor the file system for its writes.
+/// The memory is given back when the DMA ends, not when the task looks at the result.
 #[test]
 fn a_stopped_process_holds_up_no_unbind() {
     let _alone = alone();
     let (buffer, file) = (Buffer::of_gpu(32 * MIB), ssd());
     let pair = buffer.bind(&file).expect("a pair");
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    let writer = OwnedFd::from(writer);
-    let child = victim(&pair, &writer);
-    std::io::Read::read_exact(&mut &reader, &mut [0]).expect("the child flies");
-    // SAFETY: no pointers; the child is ours.
-    assert_eq!(unsafe { libc::kill(child, libc::SIGSTOP) }, 0);
+    let child = Victim::new(&pair);
+    child.signal(libc::SIGSTOP);
     let unbound = Unbound::new();
     assert_eq!(stats().out_in_flight, 0);
-    // SAFETY: no pointers but to a local; the child is ours.
-    unsafe {
-        assert_eq!(libc::kill(child, libc::SIGKILL), 0);
-        assert_eq!(libc::waitpid(child, &mut 0, 0), child);
-    }
+    drop(child);
     drop(unbound);
 }
 

@@ -12,6 +12,7 @@
 
 mod calls;
 mod data;
+mod files;
 mod life;
 mod objects;
 mod refusals;
