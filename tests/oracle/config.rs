@@ -50,7 +50,7 @@ impl Config {
         for ((capability, offset), next) in capabilities.iter().zip(&offsets).zip(nexts) {
             self.write(*offset, capability);
             // The low two bits of a pointer mean nothing, and some are set.
-            let stray = u16::from(random.percent(10)) * random.below(4);
+            let stray = u16::from(random.percent(30)) * random.below(4);
             *self.values.entry(*offset).or_default() |= u32::from(next | stray) << chain.pointer;
         }
         Some(first)
