@@ -410,7 +410,8 @@ int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
 int __init io_init(void)
 {
 	/* Not KMEM_CACHE(): device mapper has a cache named "io" already */
-	io_cache = kmem_cache_create("p2pdma_user_io", sizeof(struct io), 0, SLAB_HWCACHE_ALIGN, NULL);
+	io_cache = kmem_cache_create("p2pdma_user_io", sizeof(struct io), 0,
+				     SLAB_HWCACHE_ALIGN, NULL);
 	if (!io_cache)
 		return -ENOMEM;
 	io_workqueue = alloc_workqueue("p2pdma_user", WQ_UNBOUND, 0);

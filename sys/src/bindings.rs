@@ -71,8 +71,8 @@ pub struct p2pdma_user_distance {
  @size: sizeof(struct p2pdma_user_queue)
  @flags: must be 0
  @fd: an open block device
- @out_features: %P2PDMA_USER_QUEUE_P2PDMA: the device's queue takes peer
-	memory (BLK_FEAT_PCI_P2PDMA in include/linux/blkdev.h)
+ @out_features: %P2PDMA_USER_QUEUE_P2PDMA: the device's queue takes peer memory
+	(BLK_FEAT_PCI_P2PDMA in include/linux/blkdev.h)
 
  EBADF: @fd is not open. ENOTBLK: it is not a block device.*/
 #[repr(C)]
@@ -86,8 +86,8 @@ pub struct p2pdma_user_queue {
 /** struct p2pdma_user_alloc - ioctl(device, P2PDMA_USER_ALLOC)
  @size: sizeof(struct p2pdma_user_alloc)
  @flags: must be 0
- @provider: a device that gives memory: an NVMe controller with a memory
-	buffer (CMB), or a device bound to this module
+ @provider: a device that gives memory: an NVMe controller with a memory buffer (CMB), or a device
+	bound to this module
  @length: how many bytes; rounded up to pages
  @out_length: how many bytes the buffer has
  @out_fd: the buffer, close-on-exec
@@ -95,12 +95,11 @@ pub struct p2pdma_user_queue {
 
  Takes memory from a provider's pool. It is contiguous, and zero.
 
- ENODEV: no such device, or no driver is bound to it, or it publishes no
- memory. EACCES: its driver is another than nvme or this module's: what its
- pool hands out may be in use by others. ENOSPC: the pool has no free run of
- this length. EDQUOT: the user would hold more than root allows by the
- module's parameter user_bytes (which CAP_SYS_RESOURCE overrides). EINTR: the
- caller was killed.*/
+ ENODEV: no such device, or no driver is bound to it, or it publishes no memory. EACCES: its
+ driver is another than nvme or this module's: what its pool hands out may be in use by others.
+ ENOSPC: the pool has no free run of this length. EDQUOT: the user would hold more than root
+ allows by the module's parameter user_bytes (which CAP_SYS_RESOURCE overrides). EINTR: the caller
+ was killed.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_alloc {
@@ -141,16 +140,15 @@ pub struct p2pdma_user_stats {
  @out_offset_align: positions and lengths must be multiples of this
  @out_distance: the kernel's distance from the memory to the storage
 
- Binds a buffer to an open file, and checks here, once, whether data may go
- between the two. Later changes of the file's flags have no effect.
+ Binds a buffer to an open file, and checks here, once, whether data may go between the two. Later
+ changes of the file's flags have no effect.
 
- EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or
- was opened without O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the
- file system is another than ext4 and xfs, or does none for this file
- (data=journal, inline data, encryption, verity, DAX, xfs real-time), or the
- queue does not take peer memory (md, dm, multipath heads, other transports),
- or the machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel
- has no route between the two devices. ENODEV: the provider is gone.*/
+ EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or was opened without
+ O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the file system is another than ext4 and
+ xfs, or does none for this file (data=journal, inline data, encryption, verity, DAX, xfs
+ real-time), or the queue does not take peer memory (md, dm, multipath heads, other transports),
+ or the machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel has no route between
+ the two devices. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_bind {
@@ -173,8 +171,8 @@ pub struct p2pdma_user_bind {
 
  Copies by the processor. On an error an unknown part has been copied.
 
- EINVAL: not within the buffer. EFAULT: @address is not the caller's memory.
- EINTR: the caller was killed. ENODEV: the provider is gone.*/
+ EINVAL: not within the buffer. EFAULT: @address is not the caller's memory. EINTR: the caller was
+ killed. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_copy {
@@ -193,11 +191,11 @@ pub struct p2pdma_user_copy {
  @offset: where in the buffer
  @position: where in the file
  @out_length: bytes transferred; fewer than @length at the end of the file
- @out_flags: %P2PDMA_USER_IO_BUFFERED: the file system went through the page
-	cache, so that the processor copied the data
+ @out_flags: %P2PDMA_USER_IO_BUFFERED: the file system went through the page cache, so that the
+	processor copied the data
 
- Does one transfer and waits for it. Everything about alignment, bounds and
- errors is as for &struct p2pdma_user_cmd.*/
+ Does one transfer and waits for it. Everything about alignment, bounds and errors is as for
+ &struct p2pdma_user_cmd.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_io {
@@ -215,21 +213,18 @@ pub struct p2pdma_user_io {
  @length: how many bytes, up to %P2PDMA_USER_MAX_LENGTH
  @flags: must be 0
 
- sqe->fd is the pair (IOSQE_FIXED_FILE is welcome), sqe->cmd_op is
- %P2PDMA_USER_READ or %P2PDMA_USER_WRITE, and sqe->addr is the offset in the
- buffer. All other fields of the command must be 0, the second half of a
- 128-byte SQE included.
+ sqe->fd is the pair (IOSQE_FIXED_FILE is welcome), sqe->cmd_op is %P2PDMA_USER_READ or
+ %P2PDMA_USER_WRITE, and sqe->addr is the offset in the buffer. All other fields of the command
+ must be 0, the second half of a 128-byte SQE included.
 
- The result is the number of bytes, with %P2PDMA_USER_RESULT_BUFFERED added
- where the file system went through the page cache. It is below the length
- at the end of the file; that does not break an IOSQE_IO_LINK chain. An
- operation cannot be cancelled: DMA cannot be called back.
+ The result is the number of bytes, with %P2PDMA_USER_RESULT_BUFFERED added where the file system
+ went through the page cache. It is below the length at the end of the file; that does not break
+ an IOSQE_IO_LINK chain. An operation cannot be cancelled: DMA cannot be called back.
 
- EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the
- file was not opened for this direction. EINVAL: not within the buffer, or not
- aligned as BIND said. ENODEV: the provider is gone; the file is as it was.
- EREMOTEIO: the route is gone. Else what the file says, as for a pread() or
- pwrite(): EIO, ENOSPC, EFBIG, EPERM, ...*/
+ EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the file was not opened
+ for this direction. EINVAL: not within the buffer, or not aligned as BIND said. ENODEV: the
+ provider is gone; the file is as it was. EREMOTEIO: the route is gone. Else what the file says,
+ as for a pread() or pwrite(): EIO, ENOSPC, EFBIG, EPERM, ...*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_cmd {
