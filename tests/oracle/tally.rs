@@ -55,6 +55,12 @@ impl Tally {
         }
     }
 
+    /// Whether there was anything to compare: two of the map types, lists of ports, and both answers of the ordinary user.
+    pub(crate) fn is_of_use(&self) -> bool {
+        let Self { by_map_type, acs_lists, unknown, pairs, .. } = self;
+        by_map_type.len() >= 2 && *acs_lists > 0 && (1..*pairs).contains(unknown)
+    }
+
     fn differ(&mut self, seed: u64, who: &str, pair: (Address, Address), ours: &str, kernel: &Verdict) {
         let Verdict { distance, map_type, acs_redirect } = kernel;
         self.differences.push(format!(
