@@ -51,7 +51,7 @@
 //! 5  transfer                     Queue, Pair, Receipt
 //! 4  verdict                      may a file's bytes go direct, and if not, why
 //! 3  topology  storage  memory    facts -> tree and routes | what lies under a file | peer memory, copies
-//! 2  machine                      the only seam: where facts are read, who executes I/O; host and mock
+//! 2  machine                      the only seam: where facts are read, who executes I/O; host, mock, recorded
 //! 1  control                      the p2pdma_user module (the only room that sees the crate p2pdma-sys)
 //! 0  error  pci                   refusals with their cure | addresses and config space, decoded
 //! ```
@@ -59,8 +59,8 @@
 //! One byte's way: [`storage::File`] + [`memory::PeerSlice`] -> [`verdict::Verdict`] -> [`transfer::Pair`] ->
 //! [`transfer::Queue`] -> [`transfer::Receipt`]. No step goes back up.
 //!
-//! `unsafe` stands in five files, each with its policy at the top: `machine/statx.rs`, `machine/ring/mod.rs` (the trait's
-//! promise), `machine/ring/kernel.rs`, `memory/copier.rs`, `transfer/queue.rs`.
+//! `unsafe` stands in six files, each with its policy at the top: `machine/statx.rs`, `machine/ring/mod.rs` (the trait's
+//! promise), `machine/ring/kernel.rs`, `machine/mock/ring.rs`, `memory/copier.rs`, `transfer/queue.rs`.
 
 mod control;
 mod error;

@@ -3,22 +3,24 @@
 //! What is real: every line of the crate above the seam, io_uring, mappings, errno. What is not: devices. Bytes move by
 //! CPU, so a figure that was measured here measures nothing but this crate; whatever prints one says MOCK.
 
+mod described;
+mod fault;
 mod function;
+mod pool;
+mod ring;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
+pub use fault::Fault;
 pub use function::{Function, Port};
 
 use super::{
@@ -29,6 +31,9 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{Error, Refusal, Result, pci::Address};
+use fault::Script;
+use pool::{Lack, Pool};
+use ring::MockRing;
 
 /// The logical block of every mock SSD, in bytes.
 const BLOCK: u32 = 512;
@@ -57,6 +62,7 @@ pub struct Mock {
     directories: BTreeMap<Address, String>,
     files: BTreeMap<PathBuf, MockFile>,
     pools: BTreeMap<Address, Arc<Pool>>,
+    script: Arc<Script>,
 }
 
 #[derive(Debug)]
@@ -64,31 +70,15 @@ struct MockFile {
     fd: OwnedFd,
     kind: FileKind,
     size: u64,
-}
-
-/// A provider's memory: only its accounts; the bytes are in a memfd for each allocation.
-#[derive(Debug)]
-struct Pool {
-    size: u64,
-    used: AtomicU64,
-}
-
-/// An allocation's share of its pool, given back on drop.
-struct Lease {
-    pool: Arc<Pool>,
-    length: u64,
+    /// Its logical block in bytes.
+    block: u32,
 }
 
 impl Mock {
     /// A machine with a processor and a host bridge, `pci0000:00`, and nothing below it.
     #[must_use]
     pub fn new(cpu: Cpu) -> Self {
-        let mut mock = Self {
-            facts: Snapshot::new(),
-            directories: BTreeMap::new(),
-            files: BTreeMap::new(),
-            pools: BTreeMap::new(),
-        };
+        let mut mock = Self::empty();
         let (cpuinfo, vendor, device) = match cpu {
             Cpu::AmdZen => ("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 23\n", 0x1022, 0x1480),
             Cpu::IntelUnlisted => ("processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n", 0x8086, 0x29c0),
@@ -96,6 +86,16 @@ impl Mock {
         mock.facts.file("/proc/cpuinfo", cpuinfo).file("/proc/sys/kernel/osrelease", "6.12.0-mock\n");
         mock.function(&Function::new(at(0, 0), vendor, device, 0x06_0000));
         mock
+    }
+
+    fn empty() -> Self {
+        Self {
+            facts: Snapshot::new(),
+            directories: BTreeMap::new(),
+            files: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            script: Arc::default(),
+        }
     }
 
     /// Two SSDs and a device with peer memory below one switch:
@@ -176,14 +176,14 @@ impl Mock {
             .symlink(format!("/sys/dev/block/{number}"), directory.clone())
             .symlink(format!("/sys/class/block/{name}"), directory);
         let path = PathBuf::from(format!("/dev/{name}"));
-        self.add_file(&path, FileKind::Block(number), &pattern(length))?;
+        self.add_file(&path, FileKind::Block(number), BLOCK, &pattern(length))?;
         Ok(path)
     }
 
     /// Adds a device bound to the `p2pdma_user` driver with a pool of `length` bytes of peer memory.
     pub fn provider(&mut self, address: Address, parent: Option<Address>, length: u64) -> &mut Self {
         self.function(&Function::provider(address, parent, length));
-        self.pools.insert(address, Arc::new(Pool { size: length, used: AtomicU64::new(0) }));
+        self.pools.insert(address, Pool::new(length));
         self
     }
 
@@ -194,16 +194,42 @@ impl Mock {
     /// [`Error::NotFound`] when there is no such SSD; [`Error::Io`] when the memory cannot be had.
     pub fn file(&mut self, path: impl AsRef<Path>, on: impl AsRef<Path>, content: &[u8]) -> Result<()> {
         let ssd = self.files.get(on.as_ref()).ok_or_else(|| no_file(on.as_ref()))?;
-        let kind = FileKind::Regular(ssd.kind.device());
-        self.add_file(path.as_ref(), kind, content)
+        let (kind, block) = (FileKind::Regular(ssd.kind.device()), ssd.block);
+        self.add_file(path.as_ref(), kind, block, content)
     }
 
-    fn add_file(&mut self, path: &Path, kind: FileKind, content: &[u8]) -> Result<()> {
+    /// Lets an operation fail. `operation` counts from 0 over all queues of the machine, in the order in which they take
+    /// operations. A machine without faults runs on the kernel's own ring.
+    ///
+    /// ```
+    /// use p2pdma::{machine::{Access, Machine, Mock, mock::{Cpu, Fault}}, memory::HostMemory, storage::File, transfer::Queue};
+    /// let mut mock = Mock::one_switch(Cpu::AmdZen)?;
+    /// mock.fault(0, Fault::Errno(5)).fault(1, Fault::Short(512));
+    /// let machine = Machine::mock(mock);
+    /// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+    /// let memory = HostMemory::allocate(4096)?;
+    /// let mut queue = Queue::new(&machine, Default::default())?;
+    /// let pair = queue.bind_host(&file)?;
+    /// queue.read(&pair, 0, memory.all())?;
+    /// assert_eq!(queue.wait()?.errno(), Some(5));
+    /// queue.read(&pair, 0, memory.all())?;
+    /// assert_eq!(queue.wait()?.bytes(), 512);
+    /// # Ok::<(), p2pdma::Error>(())
+    /// ```
+    pub fn fault(&mut self, operation: u64, fault: Fault) -> &mut Self {
+        // The script has one owner until the mock becomes a machine, which takes it by value.
+        if let Some(script) = Arc::get_mut(&mut self.script) {
+            script.add(operation, fault);
+        }
+        self
+    }
+
+    fn add_file(&mut self, path: &Path, kind: FileKind, block: u32, content: &[u8]) -> Result<()> {
         let failed = |source| Error::syscall("pwrite", path.display(), source, "free some memory");
         let size = content.len() as u64;
         let file = fs::File::from(memfd(c"p2pdma mock file", size)?);
         file.write_all_at(content, 0).map_err(failed)?;
-        self.files.insert(path.to_owned(), MockFile { fd: file.into(), kind, size });
+        self.files.insert(path.to_owned(), MockFile { fd: file.into(), kind, size, block });
         Ok(())
     }
 
@@ -212,32 +238,13 @@ impl Mock {
         let address = directory.rsplit('/').next()?.parse().ok()?;
         self.pools.get(&address).map(|pool| &**pool)
     }
-}
 
-impl Pool {
-    fn available(&self) -> u64 {
-        self.size - self.used.load(Ordering::Relaxed)
-    }
-
-    fn take(self: &Arc<Self>, length: u64) -> io::Result<Lease> {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(length).filter(|&used| used <= self.size)
-            })
-            .map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Lease { pool: Arc::clone(self), length })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.used.fetch_sub(self.length, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({} bytes)", self.length)
+    /// A device without driver gives no memory: both leave sysfs when a provider is unbound.
+    fn still_there(&self, path: &str) -> io::Result<()> {
+        let mut parts = path.split('/').rev().skip_while(|part| !matches!(*part, "p2pmem" | "driver")).skip(1);
+        let address = parts.next().and_then(|part| part.parse::<Address>().ok());
+        let gone = address.and_then(|address| self.pools.get(&address)).is_some_and(|pool| pool.is_gone());
+        if gone { Err(absent()) } else { Ok(()) }
     }
 }
 
@@ -254,27 +261,38 @@ impl Seam for Mock {
         let file = self.files.get(path).ok_or_else(|| no_file(path))?;
         let failed = |source| Error::syscall("dup", path.display(), source, "raise the limit on open files");
         let fd = file.fd.as_fd().try_clone_to_owned().map_err(failed)?;
-        let dio = Some(DioAlignment { memory: 4, offset: BLOCK });
+        let dio = Some(DioAlignment { memory: 4, offset: file.block });
         Ok(OpenFile { fd, kind: file.kind, size: file.size, dio, flags: None })
     }
 
     fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
         let pool = self.pools.get(&provider).ok_or_else(|| no_file(Path::new(&provider.to_string())))?;
-        let lease = pool.take(length as u64).map_err(|_| {
-            let cause = format!("{} bytes of its {} are free", pool.available(), pool.size);
-            Error::PoolExhausted(Refusal::new(provider, cause, "ask for less, or free other allocations"))
-        })?;
-        Ok(Backing { fd: memfd(c"p2pdma mock peer memory", length as u64)?, lease: Some(Box::new(lease)) })
+        match pool.lend(length as u64, !self.script.is_empty())? {
+            Ok((fd, lease)) => Ok(Backing { fd, lease: Some(Box::new(lease)) }),
+            Err(Lack::Gone) => {
+                let path = format!("/sys/bus/pci/devices/{provider}/p2pmem/allocate");
+                Err(Error::syscall("open", path, absent(), "bind the provider again"))
+            }
+            Err(Lack::Free(free)) => {
+                let cause = format!("{free} bytes of its {} are free", pool.size);
+                Err(Error::PoolExhausted(Refusal::new(provider, cause, "ask for less, or free other allocations")))
+            }
+        }
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        Ok(Box::new(KernelRing::new(depth)?))
+        let kernel = KernelRing::new(depth)?;
+        if self.script.is_empty() {
+            return Ok(Box::new(kernel));
+        }
+        Ok(Box::new(MockRing::new(kernel, Arc::clone(&self.script), self.pools.clone())))
     }
 }
 
-/// The snapshot, but for the one fact that changes: how much of a pool is free.
+/// The snapshot, but for what changes: how much of a pool is free, and what vanishes with a provider.
 impl Facts for Mock {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.still_there(path)?;
         match self.pool_of(path) {
             Some(pool) => Ok(format!("{}\n", pool.available()).into_bytes()),
             None => self.facts.read(path),
@@ -282,16 +300,25 @@ impl Facts for Mock {
     }
 
     fn size(&self, path: &str) -> io::Result<u64> {
+        self.still_there(path)?;
         self.facts.size(path)
     }
 
     fn link(&self, path: &str) -> io::Result<String> {
+        self.still_there(path)?;
         self.facts.link(path)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        self.facts.list(path)
+        self.still_there(path)?;
+        let mut names = self.facts.list(path)?;
+        names.retain(|name| self.still_there(&format!("{path}/{name}")).is_ok());
+        Ok(names)
     }
+}
+
+fn absent() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOENT)
 }
 
 /// In domain 0, function 0.
@@ -315,16 +342,6 @@ fn pattern(length: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pool_lends_no_more_than_it_has_and_takes_back() {
-        let pool = Arc::new(Pool { size: 100, used: AtomicU64::new(0) });
-        let lease = pool.take(60).unwrap();
-        assert!(pool.take(41).is_err());
-        assert_eq!(pool.available(), 40);
-        drop(lease);
-        assert_eq!(pool.available(), 100);
-    }
 
     #[test]
     fn the_mock_has_files_only_where_it_says() {

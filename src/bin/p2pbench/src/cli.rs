@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 
     /// The machine to look at and to run on: host, mock, mock:root-ports, mock:root-ports-intel, or a file that `record`
-    /// wrote.
+    /// wrote (mock:./FILE runs on it, with memory for devices).
     #[arg(long, global = true, value_name = "MACHINE", default_value = "host")]
     pub(crate) machine: MachineName,
 

@@ -18,6 +18,8 @@ pub(crate) enum MachineName {
     MockRootPorts(Cpu),
     /// What `p2pbench record` wrote.
     Recorded(PathBuf),
+    /// The same, with memory behind its devices.
+    MockOf(PathBuf),
 }
 
 impl MachineName {
@@ -27,6 +29,7 @@ impl MachineName {
             Self::Host => Machine::host(),
             Self::Mock => Machine::mock(Mock::one_switch(Cpu::AmdZen)?),
             Self::MockRootPorts(cpu) => Machine::mock(Mock::root_ports(*cpu)?),
+            Self::MockOf(path) => Machine::mock(Mock::described(Snapshot::load(path)?)?),
             Self::Recorded(path) => Machine::recorded(Snapshot::load(path)?),
         })
     }
@@ -42,6 +45,7 @@ impl FromStr for MachineName {
             "mock" => Ok(Self::Mock),
             "mock:root-ports" => Ok(Self::MockRootPorts(Cpu::AmdZen)),
             "mock:root-ports-intel" => Ok(Self::MockRootPorts(Cpu::IntelUnlisted)),
+            name if name.starts_with("mock:") && name.contains('/') => Ok(Self::MockOf(name[5..].into())),
             path if path.contains('/') || Path::new(path).exists() => Ok(Self::Recorded(path.into())),
             _ => {
                 Err("no such machine or file; there are host, mock, mock:root-ports, mock:root-ports-intel, and files \
@@ -59,6 +63,7 @@ mod tests {
     #[test]
     fn a_path_is_a_recorded_machine_and_a_name_is_not() {
         assert_eq!("./mock".parse(), Ok(MachineName::Recorded("./mock".into())));
+        assert_eq!("mock:./file".parse(), Ok(MachineName::MockOf("./file".into())));
         assert_eq!("mock".parse(), Ok(MachineName::Mock));
         assert!("nowhere".parse::<MachineName>().is_err());
     }
