@@ -7,6 +7,7 @@
 
 mod machine;
 mod stacks;
+mod recorded;
 mod trace;
 
 use machine::{Guest, Outcome};

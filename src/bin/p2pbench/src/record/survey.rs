@@ -56,11 +56,10 @@ const BLOCK: [&str; 19] = [
 const CONTROLLER: [&str; 9] =
     ["address", "cntlid", "firmware_rev", "model", "numa_node", "serial", "state", "subsysnqn", "transport"];
 
-/// Attributes of the machine.
-const MACHINE: [&str; 7] = [
+/// Attributes of the machine. Not `/proc/version`, which names who built the kernel, and where.
+const MACHINE: [&str; 6] = [
     "/proc/cpuinfo",
     "/proc/sys/kernel/osrelease",
-    "/proc/version",
     "/sys/class/dmi/id/product_name",
     "/sys/class/dmi/id/sys_vendor",
     "/sys/module/nvme_core/parameters/multipath",
