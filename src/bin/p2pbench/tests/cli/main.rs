@@ -4,6 +4,7 @@
 
 mod explain;
 mod golden;
+mod machines;
 mod mock;
 mod pipe;
 mod program;
