@@ -6,8 +6,8 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod machine;
-mod stacks;
 mod recorded;
+mod stacks;
 mod trace;
 
 use machine::{Guest, Outcome};
