@@ -10,7 +10,7 @@ use std::{
 use super::{
     Backing, MachineKind, NotRecorded, Seam, Snapshot,
     facts::Facts,
-    file::{Access, OpenFile},
+    file::{Access, OpenFile, memfd},
     ring::Ring,
 };
 use crate::{Error, Refusal, Result, pci::Address};
@@ -35,6 +35,11 @@ impl Recorded {
     }
 }
 
+/// Where a provider's memory is opened.
+pub(super) fn allocate(provider: Address) -> String {
+    format!("/sys/bus/pci/devices/{provider}/p2pmem/allocate")
+}
+
 /// What a recording cannot do. The cure is to look, or to go where the machine is.
 fn only_facts(thing: impl std::fmt::Display, what: &str) -> Error {
     let cause = format!("{what} on a recorded machine, of which only facts are left");
@@ -54,7 +59,16 @@ impl Seam for Recorded {
         Err(only_facts(path.display(), "no file can be opened"))
     }
 
-    fn backing(&self, provider: Address, _length: usize) -> Result<Backing> {
+    /// Of no length it only asks whether the memory could be opened; a recorder remembers that.
+    fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
+        let path = allocate(provider);
+        match self.snapshot.read(&path) {
+            Ok(_) if length == 0 => return Ok(Backing { fd: memfd(c"p2pdma recorded", 0)?, lease: None }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::syscall("open", path, error, "see what the kernel log says"));
+            }
+            _ => {}
+        }
         Err(only_facts(provider, "no memory can be allocated"))
     }
 

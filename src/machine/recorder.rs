@@ -10,11 +10,12 @@ use super::{
     Backing, Machine, MachineKind, Seam, Snapshot,
     facts::Facts,
     file::{Access, OpenFile},
+    recorded::allocate,
     redact::redact,
     ring::Ring,
     snapshot::{Answer, Answers},
 };
-use crate::{Result, pci::Address};
+use crate::{Error, Result, pci::Address};
 
 /// Wraps a machine, and remembers all facts that are read through it, to look at elsewhere.
 ///
@@ -121,7 +122,18 @@ impl Seam for Tape {
     }
 
     fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
-        self.machine.backing(provider, length)
+        let backing = self.machine.backing(provider, length);
+        // Whether this user may open it is a fact as well: `explain` asks so, with a length of 0.
+        let opened = match &backing {
+            Ok(_) => Some(Ok(Vec::new())),
+            Err(Error::NotAllowed(_)) if self.kind() != MachineKind::Recorded => Some(Err(libc::EACCES)),
+            Err(_) => None,
+        };
+        if let Some(opened) = opened {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.at(allocate(provider)).read = Some(opened);
+        }
+        backing
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

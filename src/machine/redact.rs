@@ -76,7 +76,9 @@ impl Secrets {
     fn bytes(&mut self, path: &str, bytes: Vec<u8>) -> Vec<u8> {
         let name = path.rsplit('/').next().unwrap_or_default();
         match name {
+            "uuid" if path.ends_with("/dm/uuid") => self.behind_the_kind(&bytes),
             _ if SECRETS.contains(&name) => self.whole(&bytes),
+            "cmdline" => parameters(&bytes),
             "cpuinfo" => first_paragraph(bytes),
             "config" => self.config(bytes),
             _ => match String::from_utf8(bytes) {
@@ -95,6 +97,15 @@ impl Secrets {
             return bytes.to_owned();
         }
         format!("{MARK}{}\n", self.number(value)).into_bytes()
+    }
+
+    /// The UUID of a device-mapper device begins with what made it: `LVM-`, `CRYPT-`, `mpath-`. That is no secret, and
+    /// decides.
+    fn behind_the_kind(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let kind = bytes.iter().position(|byte| *byte == b'-').map_or(0, |dash| dash + 1);
+        let (kind, secret) =
+            if bytes.starts_with(MARK.as_bytes()) { (&bytes[..0], bytes) } else { bytes.split_at(kind) };
+        [kind.to_owned(), self.whole(secret)].concat()
     }
 
     /// The device serial number capability (`PCI_EXT_CAP_ID_DSN`, uapi/linux/pci_regs.h): 8 bytes behind its header.
@@ -152,6 +163,15 @@ fn serial_number(config: &[u8]) -> Option<usize> {
     None
 }
 
+/// Kernel parameters that decide about DMA. Others may hold anything: addresses, names, passwords.
+fn parameters(cmdline: &[u8]) -> Vec<u8> {
+    const KEPT: [&str; 8] = ["amd_iommu", "intel_iommu", "iommu", "mem_encrypt", "nvme", "pci", "pcie", "swiotlb"];
+    let text = String::from_utf8_lossy(cmdline);
+    let key = |word: &str| word.split(['=', '.', '_']).next().unwrap_or_default().to_owned();
+    let kept = |word: &&str| KEPT.iter().any(|name| word.split('=').next() == Some(*name) || key(word) == *name);
+    text.split_whitespace().filter(kept).collect::<Vec<_>>().join(" ").into_bytes().into_iter().chain(*b"\n").collect()
+}
+
 /// The first processor of all: the others say the same, a thousand lines of it.
 fn first_paragraph(bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.windows(2).position(|pair| pair == b"\n\n");
@@ -181,6 +201,16 @@ mod tests {
         assert_eq!(text(&redacted, "/a/model"), "S6XYZ is no secret here");
         assert_eq!(text(&redacted, "/d/serial"), "", "nothing is no secret");
         assert_eq!(redacted.read("/e/serial").unwrap_err().raw_os_error(), Some(libc::EACCES));
+    }
+
+    #[test]
+    fn what_made_a_dm_device_is_kept_and_its_uuid_is_not() {
+        let mut facts = Snapshot::new();
+        facts.file("/dm-0/dm/uuid", "LVM-AbCdEf\n").file("/dm-1/dm/uuid", "nodash\n");
+        let redacted = redact(facts);
+        assert_eq!(text(&redacted, "/dm-0/dm/uuid"), "LVM-REDACTED-1");
+        assert_eq!(text(&redacted, "/dm-1/dm/uuid"), "REDACTED-2");
+        assert_eq!(redact(redacted.clone()), redacted);
     }
 
     #[test]
@@ -242,6 +272,17 @@ mod tests {
         facts.file("/c/text", "6a1f4b9c-0d2e-4f3a-8b7c-9d0e1f2a3b4c\n");
         let once = redact(facts);
         assert_eq!(redact(once.clone()), once);
+    }
+
+    #[test]
+    fn of_the_kernels_parameters_those_of_dma_are_kept() {
+        let mut facts = Snapshot::new();
+        facts.file(
+            "/proc/cmdline",
+            "root=UUID=x secret=1 swiotlb=force pci=noats intel_iommu=on nvme_core.multipath=N\n",
+        );
+        let kept = text(&redact(facts), "/proc/cmdline");
+        assert_eq!(kept, "swiotlb=force pci=noats intel_iommu=on nvme_core.multipath=N");
     }
 
     #[test]

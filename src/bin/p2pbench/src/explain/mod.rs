@@ -49,6 +49,16 @@ pub(crate) fn command(
     }
 }
 
+/// Asks the machine what an explanation of this source with any provider asks.
+pub(crate) fn look(machine: &Machine, topology: &Topology, source: &Source) -> Result<(), Failure> {
+    for provider in topology.providers() {
+        let verdict = Verdict::judge(topology, source, provider.address)?.and_memory(source);
+        let explained = Explained { machine, topology, source, verdict: &verdict };
+        let _ = (Document::new(&explained), text::text(&explained));
+    }
+    Ok(())
+}
+
 /// A path, or else an address. A block device that this user may not open is judged by facts alone.
 fn source(machine: &Machine, source: &Path) -> Result<Source, Failure> {
     let name = source.to_string_lossy();

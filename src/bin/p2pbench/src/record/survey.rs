@@ -3,10 +3,11 @@
 use p2pdma::{
     machine::{Facts, Machine},
     pci::Capability,
+    storage::Source,
     topology::Topology,
 };
 
-use crate::{failure::Failure, overview, topo};
+use crate::{explain, failure::Failure, overview, topo};
 
 /// Attributes of a PCI function. Reading them changes nothing, which is not so of all that lies beside them: `rom` and
 /// `vpd` talk to the device.
@@ -80,7 +81,16 @@ pub(super) fn survey(machine: &Machine) -> Result<bool, Failure> {
     for name in list(facts, "/sys/class/block") {
         block(facts, &name);
     }
+    sources(machine, &topology)?;
     Ok(!topology.devices().any(|device| device.acs == Capability::Unreadable))
+}
+
+/// What `explain` says of every block device and SSD. One that has gone since it was listed explains nothing.
+fn sources(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
+    let names = list(machine.facts(), "/sys/class/block");
+    let disks = names.iter().map(|name| Source::of_block_device(machine, &format!("/dev/{}", name.replace('!', "/"))));
+    let functions = topology.clients().map(|client| Source::of_function(machine, client.address));
+    disks.chain(functions).flatten().try_for_each(|source| explain::look(machine, topology, &source))
 }
 
 /// The answers are the recorder's; here they count for nothing.

@@ -142,3 +142,18 @@ fn programs_learn_what_was_written() {
     assert_eq!(document["file"].as_str(), file.to_str());
     assert!(document["facts"].as_u64() > Some(100));
 }
+
+#[test]
+fn a_pair_of_a_recorded_machine_is_explained_as_on_the_machine_itself() {
+    for (machine, ssd, peer) in
+        [("mock", "0000:03:00.0", "0000:05:00.0"), ("mock:root-ports-intel", "0000:01:00.0", "0000:02:00.0")]
+    {
+        let (_directory, file) = recording(machine);
+        let live = p2pbench(&format!("--machine {machine} explain {ssd} {peer}"));
+        let replayed = p2pbench(&format!("--machine {file} explain {ssd} {peer}"));
+        assert_eq!((replayed.status, replayed.stderr.as_str()), (live.status, ""), "nothing is missing");
+        assert_eq!(replayed.stdout, as_recorded(&live), "{machine}");
+        let disk = p2pbench(&format!("--machine {file} explain /dev/nvme0n1 {peer}"));
+        assert_eq!((disk.status, disk.stderr.as_str()), (live.status, ""), "by facts, as it cannot be opened");
+    }
+}
