@@ -28,20 +28,6 @@ const CELLS: [Cell; 4] = [
 /// Bytes of the SSD that are worked on; filled first, as a hole of the image would cost nothing to read.
 const SPAN: &str = "256M";
 
-/// One turn of one program.
-#[derive(Clone, Copy)]
-struct Turn {
-    bytes_per_second: f64,
-    operations: f64,
-    cpu_seconds_per_operation: f64,
-}
-
-impl Turn {
-    fn with_cpu(self, seconds: f64) -> Self {
-        Self { cpu_seconds_per_operation: seconds / self.operations, ..self }
-    }
-}
-
 fn main() {
     // cargo adds `--bench`.
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u32>().ok());
@@ -49,22 +35,16 @@ fn main() {
     let share = TempDir::new().expect("a directory to share");
     measure(rounds, seconds, share.path());
     println!("p2pbench / fio, medians of {rounds} pairs, in an emulated guest: ratios only");
-    println!("{:30} {:>10} {:>22} {:>20}", "", "throughput", "lowest .. highest", "CPU time/operation");
+    println!("{:30} {:>10} {:>22}", "", "throughput", "lowest .. highest");
     for (index, cell) in CELLS.iter().enumerate() {
         println!("{}", report(cell, index, rounds, share.path()));
     }
 }
 
-/// `timed NAME COMMAND`: what it prints, and the CPU seconds of the whole process, kernel threads that do its I/O included.
+/// p2pbench with the options of a cell.
 const FUNCTIONS: &str = r#"
-export IOS=1000000000
-TIMEFORMAT='%U %S'
 ours() {
 	p2pbench run --source $SOURCE --peer $PEER --rw $RW --block $BLOCK --depth $DEPTH --span $SPAN --destructive --json "$@"
-}
-timed() {
-	local name=$1; shift
-	{ time "$@" >>$P2PDMA_SHARE/$name 2>>$P2PDMA_SHARE/errors; } 2>$P2PDMA_SHARE/$name.cpu
 }
 "#;
 
@@ -80,12 +60,9 @@ fn measure(rounds: u32, seconds: u32, share: &Path) {
     script += "dd if=/dev/zero bs=1M count=256 status=none | tr '\\0' 'x' | dd of=$SOURCE bs=1M iflag=fullblock oflag=direct status=none\n";
     for (index, Cell { rw, block, depth, .. }) in CELLS.iter().enumerate() {
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
-        // What a program takes to start is taken off: one operation.
-        script += &format!("IOS=1 timed start-fio.{index} fio {}\n", job.display());
-        script += &format!("timed start-ours.{index} ours --size $BLOCK\n");
         for round in 0..=rounds {
-            let ours = format!("timed ours.{index}.{round} ours --seconds $SECONDS_EACH\n");
-            let theirs = format!("timed fio.{index}.{round} fio --output-format=json {}\n", job.display());
+            let ours = format!("ours --seconds $SECONDS_EACH >$P2PDMA_SHARE/ours.{index}.{round}\n");
+            let theirs = format!("fio --output-format=json {} >$P2PDMA_SHARE/fio.{index}.{round}\n", job.display());
             script += &if round % 2 == 0 { ours + &theirs } else { theirs + &ours };
         }
     }
@@ -104,25 +81,11 @@ fn report(cell: &Cell, index: usize, rounds: u32, share: &Path) -> String {
         let text = std::fs::read_to_string(share.join(format!("{name}.{index}.{round}"))).expect("a result");
         serde_json::from_str(&text).expect("JSON")
     };
-    let cpu = |name: &str| -> f64 {
-        let text = std::fs::read_to_string(share.join(format!("{name}.cpu"))).expect("CPU times");
-        text.split_whitespace().map(|seconds| seconds.parse::<f64>().expect("seconds")).sum()
-    };
-    let spent =
-        |name: &str, round: u32| cpu(&format!("{name}.{index}.{round}")) - cpu(&format!("start-{name}.{index}"));
-    let turns = |round: u32| {
-        let (ours, fio) = (ours(&document("ours", round)), fio(&document("fio", round), cell));
-        (ours.with_cpu(spent("ours", round)), fio.with_cpu(spent("fio", round)))
-    };
-    let pairs: Vec<(Turn, Turn)> = (1..=rounds).map(turns).collect();
-    let ratios = |of: fn(&Turn) -> f64| {
-        let mut ratios: Vec<f64> = pairs.iter().map(|(ours, fio)| of(ours) / of(fio)).collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios
-    };
-    let (rate, cpu) = (ratios(|turn| turn.bytes_per_second), ratios(|turn| turn.cpu_seconds_per_operation));
-    let spread = format!("{:.3} .. {:.3}", rate[0], rate[rate.len() - 1]);
-    format!("{:30} {:>10.3} {:>22} {:>20.3}", cell.name, median(&rate), spread, median(&cpu))
+    let ratio = |round: u32| ours(&document("ours", round)) / fio(&document("fio", round), cell);
+    let mut ratios: Vec<f64> = (1..=rounds).map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let spread = format!("{:.3} .. {:.3}", ratios[0], ratios[ratios.len() - 1]);
+    format!("{:30} {:>10.3} {:>22}", cell.name, median(&ratios), spread)
 }
 
 fn median(sorted: &[f64]) -> f64 {
@@ -133,17 +96,15 @@ fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-fn ours(document: &Value) -> Turn {
+/// Bytes a second.
+fn ours(document: &Value) -> f64 {
     let row = &document["rows"][0];
     assert_eq!(row["bytes"], row["bytes_direct"], "all of it direct");
-    // The warm-up is not in its row, but in its CPU time: a twentieth.
-    let operations = number(&row["bytes"]) / number(&row["block_bytes"]) * 1.05;
-    Turn { bytes_per_second: number(&row["bytes_per_second"]), operations, cpu_seconds_per_operation: f64::NAN }
+    number(&row["bytes_per_second"])
 }
 
-fn fio(document: &Value, cell: &Cell) -> Turn {
-    let job = &document["jobs"][0];
-    let side = &job[if cell.rw.ends_with("write") { "write" } else { "read" }];
-    let operations = number(&side["total_ios"]);
-    Turn { bytes_per_second: number(&side["bw_bytes"]), operations, cpu_seconds_per_operation: f64::NAN }
+/// Bytes a second.
+fn fio(document: &Value, cell: &Cell) -> f64 {
+    let side = if cell.rw.ends_with("write") { "write" } else { "read" };
+    number(&document["jobs"][0][side]["bw_bytes"])
 }
