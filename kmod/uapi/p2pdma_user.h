@@ -3,7 +3,7 @@
  * The contract of /dev/p2pdma_user: direct I/O between storage and the memory of PCI devices,
  * without that memory having a user address.
  *
- *	/dev/p2pdma_user --ALLOC--> buffer fd --BIND(file)--> pair fd
+ *	/dev/p2pdma_user --ALLOC or REGISTER--> buffer fd --BIND(file)--> pair fd
  *
  * Each fd pins the one below it. Closing the last reference to an object ends it after its I/O has
  * ended. The data path is IORING_OP_URING_CMD on a pair fd, see &struct p2pdma_user_cmd.
@@ -41,6 +41,7 @@
 #define P2PDMA_USER_QUEUE	_IO(P2PDMA_USER_TYPE, 0x02)
 #define P2PDMA_USER_ALLOC	_IO(P2PDMA_USER_TYPE, 0x03)
 #define P2PDMA_USER_STATS	_IO(P2PDMA_USER_TYPE, 0x04)
+#define P2PDMA_USER_REGISTER	_IO(P2PDMA_USER_TYPE, 0x05)
 #define P2PDMA_USER_BIND	_IO(P2PDMA_USER_TYPE, 0x10)
 #define P2PDMA_USER_COPY	_IO(P2PDMA_USER_TYPE, 0x11)
 #define P2PDMA_USER_IO		_IO(P2PDMA_USER_TYPE, 0x20)
@@ -71,6 +72,7 @@ struct p2pdma_user_address {
 
 /* Bits of &p2pdma_user_info.out_features */
 #define P2PDMA_USER_FEATURE_ALLOC	0x1
+#define P2PDMA_USER_FEATURE_REGISTER	0x2
 
 /**
  * struct p2pdma_user_info - ioctl(device, P2PDMA_USER_INFO)
@@ -159,6 +161,32 @@ struct p2pdma_user_alloc {
 	__u64 out_length;
 	__s32 out_fd;
 	__u32 reserved;
+};
+
+/**
+ * struct p2pdma_user_register - ioctl(device, P2PDMA_USER_REGISTER)
+ * @size: sizeof(struct p2pdma_user_register)
+ * @flags: must be 0
+ * @provider: the device whose memory it is
+ * @fd: a dma-buf of that memory
+ * @out_fd: the buffer, close-on-exec; it keeps the memory where it is
+ * @out_length: how many bytes the buffer has
+ *
+ * Makes a buffer of memory that another driver exports. Its content is left as it is.
+ *
+ * EBADF: @fd is not open. EINVAL: it is not a dma-buf. ENODEV: no such device, or no driver is
+ * bound to it. ENXIO: the BAR has no pages: root writes the device's address to the driver's
+ * attribute provide. EXDEV: the memory does not lie in one BAR of @provider: it is another device's,
+ * or its driver moved it to the host's memory when it was asked to keep it in place. Else what that
+ * driver says.
+ */
+struct p2pdma_user_register {
+	__u32 size;
+	__u32 flags;
+	struct p2pdma_user_address provider;
+	__s32 fd;
+	__s32 out_fd;
+	__u64 out_length;
 };
 
 /**

@@ -4,6 +4,7 @@ pub const P2PDMA_USER_TYPE: u32 = 187;
 pub const P2PDMA_USER_MAJOR: u32 = 1;
 pub const P2PDMA_USER_MAX_LENGTH: u32 = 67108864;
 pub const P2PDMA_USER_FEATURE_ALLOC: u32 = 1;
+pub const P2PDMA_USER_FEATURE_REGISTER: u32 = 2;
 pub const P2PDMA_USER_QUEUE_P2PDMA: u32 = 1;
 pub const P2PDMA_USER_ACCESS_READ: u32 = 1;
 pub const P2PDMA_USER_ACCESS_WRITE: u32 = 2;
@@ -110,6 +111,31 @@ pub struct p2pdma_user_alloc {
     pub out_length: __u64,
     pub out_fd: __s32,
     pub reserved: __u32,
+}
+/** struct p2pdma_user_register - ioctl(device, P2PDMA_USER_REGISTER)
+ @size: sizeof(struct p2pdma_user_register)
+ @flags: must be 0
+ @provider: the device whose memory it is
+ @fd: a dma-buf of that memory
+ @out_fd: the buffer, close-on-exec; it keeps the memory where it is
+ @out_length: how many bytes the buffer has
+
+ Makes a buffer of memory that another driver exports. Its content is left as it is.
+
+ EBADF: @fd is not open. EINVAL: it is not a dma-buf. ENODEV: no such device, or no driver is
+ bound to it. ENXIO: the BAR has no pages: root writes the device's address to the driver's
+ attribute provide. EXDEV: the memory does not lie in one BAR of @provider: it is another device's,
+ or its driver moved it to the host's memory when it was asked to keep it in place. Else what that
+ driver says.*/
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
+pub struct p2pdma_user_register {
+    pub size: __u32,
+    pub flags: __u32,
+    pub provider: p2pdma_user_address,
+    pub fd: __s32,
+    pub out_fd: __s32,
+    pub out_length: __u64,
 }
 /** struct p2pdma_user_stats - ioctl(device, P2PDMA_USER_STATS)
  @size: sizeof(struct p2pdma_user_stats)

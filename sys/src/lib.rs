@@ -33,6 +33,8 @@ pub const P2PDMA_USER_QUEUE: u32 = number(0x02);
 pub const P2PDMA_USER_ALLOC: u32 = number(0x03);
 /// On the device, with [`p2pdma_user_stats`].
 pub const P2PDMA_USER_STATS: u32 = number(0x04);
+/// On the device, with [`p2pdma_user_register`].
+pub const P2PDMA_USER_REGISTER: u32 = number(0x05);
 /// On a buffer, with [`p2pdma_user_bind`].
 pub const P2PDMA_USER_BIND: u32 = number(0x10);
 /// On a buffer, with [`p2pdma_user_copy`].

@@ -65,6 +65,7 @@ fn all_claims() -> String {
         p2pdma_user_distance { size, flags, provider, client, out_distance, reserved }
         p2pdma_user_queue { size, flags, fd, out_features }
         p2pdma_user_alloc { size, flags, provider, length, out_length, out_fd, reserved }
+        p2pdma_user_register { size, flags, provider, fd, out_fd, out_length }
         p2pdma_user_stats { size, flags, out_buffers, out_bytes, out_pairs, out_in_flight }
         p2pdma_user_bind { size, flags, fd, out_fd, out_access, out_memory_align, out_offset_align, out_distance }
         p2pdma_user_copy { size, flags, direction, length, offset, address }
@@ -73,7 +74,7 @@ fn all_claims() -> String {
     }
     numbers! { claims,
         P2PDMA_USER_INFO P2PDMA_USER_DISTANCE P2PDMA_USER_QUEUE P2PDMA_USER_ALLOC P2PDMA_USER_STATS P2PDMA_USER_BIND
-        P2PDMA_USER_COPY P2PDMA_USER_IO P2PDMA_USER_READ P2PDMA_USER_WRITE P2PDMA_USER_MAJOR P2PDMA_USER_MAX_LENGTH
+        P2PDMA_USER_REGISTER P2PDMA_USER_FEATURE_REGISTER P2PDMA_USER_COPY P2PDMA_USER_IO P2PDMA_USER_READ P2PDMA_USER_WRITE P2PDMA_USER_MAJOR P2PDMA_USER_MAX_LENGTH
         P2PDMA_USER_FEATURE_ALLOC P2PDMA_USER_QUEUE_P2PDMA P2PDMA_USER_ACCESS_READ P2PDMA_USER_ACCESS_WRITE
         P2PDMA_USER_COPY_IN P2PDMA_USER_COPY_OUT P2PDMA_USER_IO_BUFFERED P2PDMA_USER_RESULT_BUFFERED
     }
