@@ -8,10 +8,14 @@
 
 mod flight;
 mod pair;
+mod plan;
+mod policy;
 mod queue;
 mod receipt;
 
 pub use crate::machine::Direction;
 pub use pair::Pair;
+pub use plan::{Limits, Plan, Reason, Request, Segment, Segments, Way};
+pub use policy::Policy;
 pub use queue::{Options, Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};
