@@ -412,3 +412,36 @@ fn what_callers_hand_to_threads_may_be_handed() {
     check::<Copier>();
     check_shared::<(Machine, File, PeerMemory, HostMemory, Arena, Provider, Topology)>();
 }
+
+#[test]
+fn a_buffered_file_gives_the_host_the_same_bytes_and_is_refused_for_peer_memory() {
+    let machine = switch();
+    let direct = File::open(&machine, SSD, Access::Read).unwrap();
+    let buffered = direct.buffered().unwrap();
+    assert!(buffered.is_buffered() && !direct.is_buffered());
+    let mut queue = queue(&machine);
+    assert_eq!(host_read(&mut queue, &buffered, 512, 8192), host_read(&mut queue, &direct, 512, 8192));
+    let refused = queue.bind(&buffered, &peer(&machine, 4096).unwrap()).unwrap_err();
+    assert!(matches!(refused, Error::NoDirectIo(_)));
+    let line = refused.to_string();
+    for part in [SSD, "without O_DIRECT", "File::open"] {
+        assert!(line.contains(part), "{part:?} is missing in {line:?}");
+    }
+    assert_eq!(line.lines().count(), 1);
+}
+
+#[test]
+fn a_buffered_file_takes_writes_at_any_byte_if_the_direct_one_was_opened_for_them() {
+    let machine = switch();
+    let buffered = File::open(&machine, SSD, Access::ReadWrite).unwrap().buffered().unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind_host(&buffered).unwrap();
+    let memory = HostMemory::allocate(4096).unwrap();
+    memory.all().write(&[7; 4096]).unwrap();
+    queue.write(&pair, 3, memory.slice(..5).unwrap()).unwrap();
+    assert_eq!(queue.wait().unwrap().complete().unwrap(), 5);
+    assert_eq!(host_read(&mut queue, &buffered, 3, 5), [7; 5]);
+    let read_only = File::open(&machine, SSD, Access::Read).unwrap().buffered().unwrap();
+    let pair = queue.bind_host(&read_only).unwrap();
+    assert!(matches!(queue.write(&pair, 0, memory.all()), Err(Error::Invalid(_))));
+}

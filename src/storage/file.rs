@@ -1,7 +1,7 @@
 //! A file opened for direct I/O.
 
 use std::{
-    fmt,
+    fmt, fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,12 +14,12 @@ use nix::{
 
 use super::{Mount, Source, Stack, block::Descent};
 use crate::{
-    Result,
+    Error, Result,
     machine::{Access, DioAlignment, FileKind, Machine, MachineId, OpenFile},
 };
 
-/// A regular file or block device, open with `O_DIRECT`. Cheap to clone; clones are the same open file, which is
-/// closed when the last clone and the last operation on it are gone.
+/// A regular file or block device, open with `O_DIRECT` unless it was asked for [`buffered`](Self::buffered). Cheap to clone;
+/// clones are the same open file, which is closed when the last clone and the last operation on it are gone.
 #[derive(Debug, Clone)]
 pub struct File {
     inner: Arc<Inner>,
@@ -30,6 +30,8 @@ struct Inner {
     open: OpenFile,
     path: PathBuf,
     source: Source,
+    /// Of a buffered file the one that it was made of: what that holds exclusively stays held.
+    _direct: Option<File>,
 }
 
 impl File {
@@ -37,10 +39,10 @@ impl File {
     ///
     /// # Errors
     ///
-    /// - [`Error::NoDirectIo`](crate::Error::NoDirectIo): its filesystem does not open files with `O_DIRECT`.
-    /// - [`Error::Invalid`](crate::Error::Invalid): neither a regular file nor a block device.
-    /// - [`Error::NotFound`](crate::Error::NotFound), [`Error::NotAllowed`](crate::Error::NotAllowed),
-    ///   [`Error::Io`](crate::Error::Io): what open(2) says.
+    /// - [`Error::NoDirectIo`]: its filesystem does not open files with `O_DIRECT`.
+    /// - [`Error::Invalid`]: neither a regular file nor a block device.
+    /// - [`Error::NotFound`], [`Error::NotAllowed`],
+    ///   [`Error::Io`]: what open(2) says.
     pub fn open(machine: &Machine, path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let open = machine.open(&path, access)?;
@@ -57,8 +59,45 @@ impl File {
             access,
             size: Some(open.size),
             has_holes: has_holes(&open),
+            buffered: false,
         };
-        Ok(Self { inner: Arc::new(Inner { open, path, source }) })
+        Ok(Self { inner: Arc::new(Inner { open, path, source, _direct: None }) })
+    }
+
+    /// The same file, opened anew without `O_DIRECT`: what is read and written goes through the kernel's page cache. To
+    /// compare with, and with host memory only: the CPU copies every byte, so no peer memory is bound to it.
+    ///
+    /// ```
+    /// use p2pdma::{Error, machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
+    /// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+    /// let buffered = File::open(&machine, "/dev/nvme0n1", Access::Read)?.buffered()?;
+    /// let mut queue = Queue::new(&machine, Default::default())?;
+    /// assert!(queue.bind_host(&buffered).is_ok());
+    /// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+    /// assert!(matches!(queue.bind(&buffered, &memory), Err(Error::NoDirectIo(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAllowed`], [`Error::Io`]: what open(2) says.
+    pub fn buffered(&self) -> Result<Self> {
+        let Inner { open, path, source, .. } = &*self.inner;
+        let failed = |source| Error::syscall("open", path.display(), source, "see what the kernel log says");
+        // By its descriptor: the path may name another file by now.
+        let by_descriptor = format!("/proc/self/fd/{}", open.fd.as_raw_fd());
+        let writes = source.access == Access::ReadWrite;
+        let fd = fs::File::options().read(true).write(writes).open(by_descriptor).map_err(failed)?.into();
+        let dio = Some(DioAlignment { memory: 1, offset: 1 });
+        let open = OpenFile { fd, dio, ..*open };
+        let source = Source { buffered: true, dio, ..source.clone() };
+        Ok(Self { inner: Arc::new(Inner { open, path: path.clone(), source, _direct: Some(self.clone()) }) })
+    }
+
+    /// Whether it was opened without `O_DIRECT`.
+    #[must_use]
+    pub fn is_buffered(&self) -> bool {
+        self.inner.source.buffered
     }
 
     pub(crate) fn machine(&self) -> MachineId {
@@ -89,7 +128,8 @@ impl File {
         matches!(self.inner.open.kind, FileKind::Block(_))
     }
 
-    /// What direct I/O on it asks for, if it is to stay direct; `None` where the filesystem does not say.
+    /// What direct I/O on it asks for, if it is to stay direct; `None` where the filesystem does not say. 1 byte where the
+    /// file is [`buffered`](Self::buffered).
     ///
     /// Two filesystems copy by CPU what is aligned for them to less than a block of theirs, and do not tell:
     /// - xfs: a write to a part of a block that the file shares with another (`xfs_file_dio_write_unaligned`,

@@ -21,6 +21,7 @@ pub struct Source {
     pub(crate) access: Access,
     pub(crate) size: Option<u64>,
     pub(crate) has_holes: bool,
+    pub(super) buffered: bool,
 }
 
 impl Source {
@@ -66,6 +67,7 @@ impl Source {
             access: Access::Read,
             size: None,
             has_holes: false,
+            buffered: false,
         }
     }
 
@@ -110,6 +112,12 @@ impl Source {
     #[must_use]
     pub fn has_holes(&self) -> bool {
         self.has_holes
+    }
+
+    /// Whether it is open without `O_DIRECT`, so that its bytes go through the page cache.
+    #[must_use]
+    pub fn is_buffered(&self) -> bool {
+        self.buffered
     }
 }
 

@@ -18,6 +18,10 @@ const CAUTIOUS: u32 = 4096;
 
 /// A file bound to one provider's memory, or to the host's, in one queue. All that needs checking once is checked: the
 /// route, the block stack, direct I/O. Cheap to clone.
+///
+/// # Invariants
+///
+/// The file's alignments, where it tells them, are not 0: a verdict refuses such a file for any memory.
 #[derive(Debug, Clone)]
 pub struct Pair {
     pub(super) registration: Arc<Registration>,
@@ -49,13 +53,13 @@ impl Pair {
     /// Bytes to which file offsets and lengths must be aligned.
     #[must_use]
     pub fn offset_alignment(&self) -> u32 {
-        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.offset.max(1))
+        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.offset)
     }
 
     /// Bytes to which addresses in memory must be aligned.
     #[must_use]
     pub fn memory_alignment(&self) -> u32 {
-        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.memory.max(1))
+        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.memory)
     }
 
     /// Checks one operation; gives its length.

@@ -143,9 +143,11 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`] or [`Error::Io`] when the file cannot be registered.
+    /// [`Error::NoDirectIo`] for a file that the kernel copies through the page cache in spite of `O_DIRECT`; a file that is
+    /// [`buffered`](File::buffered) by wish may be bound. [`Error::QueueFull`] or [`Error::Io`] when the file cannot be registered.
     pub fn bind_host(&mut self, file: &File) -> Result<Pair> {
         self.check_machine(file)?;
+        Verdict::judge_host(file)?;
         self.pair(file, None)
     }
 

@@ -63,6 +63,8 @@ pub enum What {
     CheckedByCpu,
     /// The filesystem would do buffered I/O in spite of `O_DIRECT`, and report success.
     SilentlyBuffered,
+    /// The file is open without `O_DIRECT`.
+    Buffered,
     /// The filesystem does not say whether its direct I/O is direct.
     AlignmentUnknown,
     /// A layer that facts do not tell.
@@ -100,6 +102,7 @@ impl What {
             Self::TouchedByCpu => "touched_by_cpu",
             Self::CheckedByCpu => "checked_by_cpu",
             Self::SilentlyBuffered => "silently_buffered",
+            Self::Buffered => "buffered",
             Self::AlignmentUnknown => "alignment_unknown",
             Self::StackUnknown => "stack_unknown",
             Self::Holes => "holes",

@@ -78,6 +78,16 @@ impl Verdict {
         Ok(Self { provider, routes, findings })
     }
 
+    /// Whether a transfer between `source` and host memory is what it was asked to be: direct I/O, or the page cache for a
+    /// file that was opened for it. What a filesystem copies by CPU in spite of `O_DIRECT` must not pass for a bounce.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDirectIo`](crate::Error::NoDirectIo), with the cause.
+    pub fn judge_host(source: impl AsRef<Source>) -> Result<()> {
+        storage::silently_buffered(source.as_ref()).map_or(Ok(()), |finding| Err(finding.into()))
+    }
+
     /// Judges also whether this process could allocate the provider's memory.
     #[must_use]
     pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {

@@ -14,10 +14,8 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
     let layers = stack.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
     let checks = stack.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
     let mut findings: Vec<_> = queues.chain(layers).chain(checks).collect();
-    if let Some(mount) = stack.filesystem() {
-        findings.extend(filesystem(source, mount));
-        findings.extend(holes(source));
-    }
+    findings.extend(page_cache(source));
+    findings.extend(stack.filesystem().and_then(|_| holes(source)));
     findings
         .extend(no_function(source).filter(|_| findings.iter().all(|finding| finding.severity == Severity::Warning)));
     findings
@@ -86,6 +84,34 @@ fn checked(source: &Source, layer: &Layer) -> Option<Finding> {
     Some(Finding::new(What::CheckedByCpu, Severity::Warning, Refusal::new(source, cause, cure)).seen([integrity]))
 }
 
+/// Whether its bytes go through the page cache: because the file was opened so, or in spite of `O_DIRECT`.
+fn page_cache(source: &Source) -> Option<Finding> {
+    if source.is_buffered() {
+        let cause = "it is open without O_DIRECT: the CPU copies its bytes to and from the page cache";
+        let refusal = Refusal::new(source, cause, "use the file as File::open gives it");
+        return Some(Finding::new(What::Buffered, Severity::No, refusal));
+    }
+    match source.stack().filesystem() {
+        Some(mount) => filesystem(source, mount),
+        None if no_direct_io(source) => {
+            let cause = "it does no direct I/O (it reports an alignment of 0)";
+            let refusal = Refusal::new(source, cause, "use an NVMe block device");
+            Some(Finding::new(What::SilentlyBuffered, Severity::No, refusal))
+        }
+        None => None,
+    }
+}
+
+/// What makes a copy out of the page cache of a transfer between storage and host memory, though `O_DIRECT` was asked for.
+pub(super) fn silently_buffered(source: &Source) -> Option<Finding> {
+    page_cache(source).filter(|finding| finding.what == What::SilentlyBuffered || no_direct_io(source))
+}
+
+/// `ext4_should_use_dio` and its like say so by an alignment of 0.
+fn no_direct_io(source: &Source) -> bool {
+    matches!(source.dio_alignment(), Some(DioAlignment { memory: 0, .. } | DioAlignment { offset: 0, .. }))
+}
+
 /// What the filesystem makes of `O_DIRECT`.
 fn filesystem(source: &Source, mount: &Mount) -> Option<Finding> {
     let flags = source.inode_flags().unwrap_or(InodeFlags::empty());
@@ -145,7 +171,7 @@ fn mapped_by_blocks(source: &Source, mount: &Mount, has: impl Fn(InodeFlags) -> 
 /// extents too. A file with NOCOW has neither checksums nor compression; one larger than a block has no inline extent.
 /// Kernel: `btrfs_direct_write`, `btrfs_dio_iomap_begin` (fs/btrfs/direct-io.c).
 fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
-    let block = source.dio_alignment().map_or(0, |dio| dio.offset);
+    let block = source.dio_alignment().map_or(0, |dio| dio.offset.min(dio.memory));
     let devices = source.stack().queues().len();
     let (what, cause, cure) = match source.size() {
         _ if !nocow => (

@@ -60,7 +60,34 @@ fn each_cause_of_an_alignment_of_0_is_named() {
         assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::SilentlyBuffered]));
         assert!(verdict.findings()[0].refusal.cause.contains(cause), "{cause}");
         assert!(matches!(verdict.require(), Err(Error::NoDirectIo(_))));
+        let host = Verdict::judge_host(&source).expect_err("the page cache is no bounce");
+        assert!(host.to_string().contains(cause), "{host}");
     }
+}
+
+#[test]
+fn host_memory_takes_what_is_direct_and_nothing_that_reports_an_alignment_of_0() {
+    let mut source = source(&mounted("ext4 /dev/nvme0n1 rw"), FILE, Access::Read);
+    assert!(Verdict::judge_host(&source).is_ok());
+    for (memory, offset) in [(0, 512), (4, 0), (0, 0)] {
+        source.dio = Some(DioAlignment { memory, offset });
+        for flags in [InodeFlags::EXTENTS, InodeFlags::ENCRYPTED, InodeFlags::NOCOW] {
+            source.flags = Some(flags);
+            assert!(matches!(Verdict::judge_host(&source), Err(Error::NoDirectIo(_))), "{memory} {offset} {flags:?}");
+        }
+    }
+    let mut device = Source::of_block_device(&Machine::mock(switch()), SSD).expect("an SSD");
+    device.dio = Some(DioAlignment { memory: 0, offset: 0 });
+    assert!(matches!(Verdict::judge_host(&device), Err(Error::NoDirectIo(_))));
+    assert_eq!(summary(&judge(&device, PEER)), (Answer::No, Answer::No, vec![What::SilentlyBuffered]));
+}
+
+#[test]
+fn a_buffered_file_is_no_for_peer_memory_and_yes_for_the_hosts() {
+    let machine = mounted("ext4 /dev/nvme0n1 rw,data=journal");
+    let buffered = File::open(&machine, FILE, Access::Read).and_then(|file| file.buffered()).expect("a file");
+    assert_eq!(summary(&judge(buffered.as_ref(), PEER)), (Answer::No, Answer::No, vec![What::Buffered]));
+    assert!(Verdict::judge_host(&buffered).is_ok());
 }
 
 #[test]
