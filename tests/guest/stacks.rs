@@ -184,3 +184,45 @@ fn writes_and_reads_that_iomap_would_do_by_cpu_are_refused() {
     }
     assert_eq!(number(&outcome, "holes.write.status"), 0, "what has holes can be written direct");
 }
+
+/// The page cache is named by its name: what goes through it is never called direct nor passes for a bounce, it is read anew
+/// in each pass, and a filesystem that copies in spite of O_DIRECT gives it and nothing else.
+#[test]
+fn the_page_cache_is_measured_as_such_and_is_no_bounce() {
+    let run =
+        "p2pbench run --source $SOURCE --peer $GPU --json --span 1M --size 2M --block $BLOCK --depth 4 --destructive";
+    let script = format!(
+        "cache() {{ {run} --path page_cache --rw $2 >$S/$1.$2.run; }}
+         refuse() {{ status=0; {run} --path $2 --rw read 2>$S/$1.$2.refusal || status=$?; echo $status >$S/$1.$2.status; }}
+         SOURCE=$A; fill $A
+         marked {} cache raw read; marked {} cache raw write
+         {run} --path direct,bounce,page_cache --rw write >$S/all.run
+         ext4 $A -o data=journal $A /mnt/a; SOURCE=/mnt/a/file; fill $SOURCE
+         refuse journal bounce; refuse journal direct; marked {} cache journal read",
+        FIRST_MARK,
+        FIRST_MARK + 2,
+        FIRST_MARK + 4,
+    );
+    let outcome = Guest::new("stacks").traced().run(&format!("{FUNCTIONS}{script}"));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    for (name, rw, mark) in [("raw", "read", 0), ("raw", "write", 2), ("journal", "read", 4)] {
+        let row = row(&outcome, &format!("{name}.{rw}.run"));
+        assert_eq!((row["path"].as_str(), row["cache"].as_str()), (Some("page_cache"), Some("dropped")));
+        assert_eq!((&row["bytes_direct"], &row["bytes_bounced"]), (&0.into(), &(2 * BYTES).into()), "{name} {rw}");
+        let (inside, outside) = moved(&outcome, FIRST_MARK + mark, rw == "write");
+        assert!(
+            inside == 0 && outside >= 2 * BYTES,
+            "{name} {rw}: {inside} bytes of the BAR, {outside} of host memory"
+        );
+    }
+    for path in ["direct", "bounce"] {
+        let refusal = outcome.file(&format!("journal.{path}.refusal"));
+        assert_eq!(number(&outcome, &format!("journal.{path}.status")), 1, "{refusal}");
+        assert!(refusal.contains("data=journal") && refusal.lines().count() == 1, "{refusal}");
+    }
+    let all: serde_json::Value = serde_json::from_str(&outcome.file("all.run")).expect("JSON");
+    let ways = |row: &serde_json::Value| (row["bytes_direct"].as_u64(), row["bytes_bounced"].as_u64());
+    let rows: Vec<_> = all["rows"].as_array().expect("rows").iter().map(ways).collect();
+    let (all, none) = (Some(2 * BYTES), Some(0));
+    assert_eq!(rows, [(all, none), (none, all), (none, all)]);
+}

@@ -102,7 +102,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) peer: Address,
 
-    /// Which ways to measure, interleaved in one run: direct, or through host memory.
+    /// Which ways to measure, interleaved in one run: direct, or through host memory, past the page cache or out of it.
     #[arg(long, value_delimiter = ',', value_name = "PATH,..", default_value = "direct")]
     pub(crate) path: Vec<Path>,
 
@@ -147,6 +147,10 @@ pub(crate) enum Path {
     Direct,
     /// Through host memory, copied by the CPU.
     Bounce,
+    /// Through the kernel's page cache and host memory: what a program does that knows neither of the others. The cache is
+    /// dropped before each turn and after each pass over the span; what was written is on storage when the clock stops.
+    #[value(name = "page_cache")]
+    PageCache,
 }
 
 impl Path {
@@ -155,6 +159,7 @@ impl Path {
         match self {
             Self::Direct => "direct",
             Self::Bounce => "bounce",
+            Self::PageCache => "page_cache",
         }
     }
 }

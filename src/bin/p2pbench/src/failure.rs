@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Failed(Refusal),
     /// Options that contradict the machine: 2.
     Usage(Refusal),
+    /// An operation of our own failed: 4.
+    Operation(Refusal),
     /// A verdict that is printed already and has nothing to add but this code.
     Said(u8),
     /// A file of the user's could not be written: 4, or 3 for lack of privilege.
@@ -43,6 +45,7 @@ impl Failure {
             Self::Library(error) => library_code(error),
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::Operation(_) => 4,
             Self::Said(code) => *code,
             Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 3,
             Self::File(..) => 4,
@@ -82,7 +85,7 @@ impl fmt::Display for Failure {
                 }
             }
             Self::Said(code) => write!(f, "exit code {code}"),
-            Self::Failed(refusal) | Self::Usage(refusal) => write!(f, "{refusal}"),
+            Self::Failed(refusal) | Self::Usage(refusal) | Self::Operation(refusal) => write!(f, "{refusal}"),
             Self::File(path, error) => write!(f, "{}: cannot be written: {error}; name another place", path.display()),
             Self::Output(error) => write!(f, "cannot print: {error}"),
         }

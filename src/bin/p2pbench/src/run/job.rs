@@ -24,7 +24,7 @@ pub(super) struct Job {
 }
 
 /// When a turn ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Budget {
     /// After so many operations.
     Operations(u64),
@@ -37,6 +37,19 @@ impl Budget {
     pub(super) fn share_of_operations(total: u64, round: u32, rounds: u32) -> Self {
         let until = |round: u32| total * u64::from(round) / u64::from(rounds);
         Self::Operations(until(round + 1) - until(round))
+    }
+
+    /// Whether another operation may start after so many, and so long.
+    pub(super) fn has_more(self, started: u64, elapsed: Duration) -> bool {
+        self.rest(started, elapsed).is_some()
+    }
+
+    /// What is left of it; `None` when it is spent.
+    pub(super) fn rest(self, started: u64, elapsed: Duration) -> Option<Self> {
+        match self {
+            Self::Operations(all) => Some(Self::Operations(all.checked_sub(started).filter(|&rest| rest > 0)?)),
+            Self::Time(all) => Some(Self::Time(all.checked_sub(elapsed).filter(|rest| !rest.is_zero())?)),
+        }
     }
 }
 
@@ -116,6 +129,15 @@ mod tests {
             Budget::Time(_) => 0,
         };
         assert_eq!((0..6).map(share).sum::<u64>(), 65);
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_not_more() {
+        let seconds = Duration::from_secs;
+        assert_eq!(Budget::Operations(3).rest(2, seconds(9)), Some(Budget::Operations(1)));
+        assert_eq!(Budget::Operations(3).rest(3, seconds(0)), None);
+        assert_eq!(Budget::Time(seconds(3)).rest(9, seconds(1)), Some(Budget::Time(seconds(2))));
+        assert!([3, 4].iter().all(|&elapsed| !Budget::Time(seconds(3)).has_more(0, seconds(elapsed))));
     }
 
     #[test]

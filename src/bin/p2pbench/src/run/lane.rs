@@ -10,6 +10,7 @@ use p2pdma::{
 };
 
 use super::{
+    cache::Cache,
     job::{Budget, Job, Offsets},
     tally::Tally,
 };
@@ -21,6 +22,8 @@ pub(super) struct Lane {
     path: Path,
     queue: Queue,
     pair: Pair,
+    /// The page cache, for the path that uses it.
+    pub(super) cache: Option<Cache>,
     offsets: Offsets,
     /// Where each operation's bytes end up or come from; as many as the queue is deep.
     buffers: Vec<Buffer>,
@@ -49,15 +52,20 @@ impl Lane {
         path: Path,
     ) -> Result<Self, Failure> {
         let mut queue = Queue::new(machine, Options::default().depth(job.depth()))?;
-        let pair = match path {
-            Path::Direct => queue.bind(file, memory)?,
-            Path::Bounce => queue.bind_host(file)?,
+        let (pair, cache) = match path {
+            Path::Direct => (queue.bind(file, memory)?, None),
+            Path::Bounce => (queue.bind_host(file)?, None),
+            Path::PageCache => {
+                let file = file.buffered()?;
+                (queue.bind_host(&file)?, Some(Cache::of(machine, file)))
+            }
         };
         let buffers = buffers(job, memory, path)?;
         Ok(Self {
             path,
             queue,
             pair,
+            cache,
             offsets: job.offsets(),
             free: (0..buffers.len()).collect(),
             flying: vec![(0, Instant::now()); buffers.len()],
@@ -78,20 +86,24 @@ impl Lane {
         Ok(())
     }
 
-    /// One turn.
+    /// One turn. What comes out of the page cache must have got into it within the turn, for the first time in this pass.
     pub(super) fn run(&mut self, job: &Job, budget: Budget) -> Result<(), Failure> {
+        let Some(cache) = self.cache.clone() else { return self.stretch(job, budget, u64::MAX).map(|_| ()) };
+        let mut rest = Some(budget);
+        while let Some(budget) = rest {
+            cache.empty()?;
+            rest = self.stretch(job, budget, job.blocks())?;
+        }
+        Ok(())
+    }
+
+    /// Up to `most` operations, under the clock. What is left of the budget, if it was not spent.
+    fn stretch(&mut self, job: &Job, budget: Budget, most: u64) -> Result<Option<Budget>, Failure> {
         let turn = Tally::start();
         let mut started = 0;
         loop {
-            while let Some(buffer) = self.free.pop() {
-                let more = match budget {
-                    Budget::Operations(operations) => started < operations,
-                    Budget::Time(time) => turn.elapsed() < time,
-                };
-                if !more {
-                    self.free.push(buffer);
-                    break;
-                }
+            while started < most && budget.has_more(started, turn.elapsed()) {
+                let Some(buffer) = self.free.pop() else { break };
                 self.start(job, buffer)?;
                 started += 1;
             }
@@ -101,8 +113,12 @@ impl Lane {
             let receipt = self.queue.wait()?;
             self.finish(job, receipt)?;
         }
+        if let (Some(cache), true) = (&self.cache, job.rw().writes()) {
+            cache.sync()?;
+        }
+        let elapsed = turn.elapsed();
         self.tally.end(&turn);
-        Ok(())
+        Ok(budget.rest(started, elapsed))
     }
 
     fn start(&mut self, job: &Job, index: usize) -> Result<(), Failure> {
@@ -132,7 +148,7 @@ impl Lane {
 fn buffers(job: &Job, memory: &PeerMemory, path: Path) -> Result<Vec<Buffer>, Failure> {
     let stages = match path {
         Path::Direct => None,
-        Path::Bounce => Some(HostMemory::allocate(job.memory())?),
+        Path::Bounce | Path::PageCache => Some(HostMemory::allocate(job.memory())?),
     };
     let length = job.memory() / job.depth() as usize;
     let buffer = |index: usize| {

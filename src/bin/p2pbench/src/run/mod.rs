@@ -1,5 +1,6 @@
 //! `p2pbench run`: the ways that bytes can take, interleaved in one run.
 
+mod cache;
 mod job;
 mod lane;
 mod report;

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
 use serde::Serialize;
 
-use super::{job::Job, lane::Lane};
+use super::{cache::Cache, job::Job, lane::Lane};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 
@@ -37,6 +37,9 @@ pub(crate) struct Row {
     evidence: Option<String>,
     /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
     bytes_verified: Option<u64>,
+    /// Of the page cache at the start of each pass over the span: `dropped`, or `warm` (on the mock machine). `null` where the
+    /// page cache is not used.
+    cache: Option<&'static str>,
 }
 
 /// From submission to receipt, in microseconds; with a bounce, to the end of the copy.
@@ -90,6 +93,7 @@ impl Row {
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
             evidence: lane.evidence.map(|evidence| evidence.to_string()),
+            cache: lane.cache.as_ref().map(Cache::state),
             bytes_verified: verified.filter(|_| path == Path::Direct),
         }
     }
@@ -98,7 +102,7 @@ impl Row {
         let gigabytes = self.gigabytes();
         let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
         [
-            self.path.into(),
+            self.cache.map_or(self.path.into(), |cache| format!("{} ({cache})", self.path)),
             self.rw.into(),
             self.source.clone(),
             self.peer.clone(),
