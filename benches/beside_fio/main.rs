@@ -1,14 +1,20 @@
-//! p2pbench beside fio, in a guest, into ivshmem: the same SSD, the same memory, turn by turn.
+//! p2pbench beside fio, in a guest, into ivshmem: the same SSD, turn by turn, on both of p2pbench's ways.
 //!
-//! The guest is emulated, so a figure is a ratio of the two in one run and nothing else. It boots the guest itself:
-//! `cargo build --release --workspace && cargo bench --bench beside_fio [-- ROUNDS SECONDS]`.
+//! The guest is emulated, so a figure is a ratio of two programs in one run and nothing else. It boots the guest itself:
+//! `cargo build --release --workspace && cargo bench --bench beside_fio [-- [ROUNDS [SECONDS [CELL]]]]`, where CELL is a
+//! part of a cell's name.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
-use std::{path::Path, process::Command};
+mod ratio;
+mod turn;
 
-use serde_json::Value;
+use std::{fmt::Write, path::Path, process::Command};
+
 use tempfile::TempDir;
+
+use ratio::Ratio;
+use turn::Turn;
 
 /// What is measured, each way round.
 struct Cell {
@@ -18,56 +24,70 @@ struct Cell {
     depth: u32,
 }
 
-const CELLS: [Cell; 4] = [
-    Cell { name: "1 MiB read, depth 8", rw: "read", block: "1M", depth: 8 },
-    Cell { name: "1 MiB write, depth 8", rw: "write", block: "1M", depth: 8 },
-    Cell { name: "4 KiB random read, depth 16", rw: "randread", block: "4k", depth: 16 },
-    Cell { name: "4 KiB random write, depth 16", rw: "randwrite", block: "4k", depth: 16 },
+const fn cell(name: &'static str, rw: &'static str, block: &'static str, depth: u32) -> Cell {
+    Cell { name, rw, block, depth }
+}
+
+const CELLS: [Cell; 12] = [
+    cell("1 MiB read, depth 8", "read", "1M", 8),
+    cell("1 MiB write, depth 8", "write", "1M", 8),
+    cell("1 MiB read, depth 32", "read", "1M", 32),
+    cell("1 MiB write, depth 32", "write", "1M", 32),
+    cell("4 KiB random read, depth 1", "randread", "4k", 1),
+    cell("4 KiB random write, depth 1", "randwrite", "4k", 1),
+    cell("4 KiB random read, depth 16", "randread", "4k", 16),
+    cell("4 KiB random write, depth 16", "randwrite", "4k", 16),
+    cell("4 KiB random read, depth 64", "randread", "4k", 64),
+    cell("4 KiB random write, depth 64", "randwrite", "4k", 64),
+    cell("64 KiB read, depth 16", "read", "64k", 16),
+    cell("64 KiB write, depth 16", "write", "64k", 16),
 ];
+
+/// Programs and their memory. fio-host is what the same SSD does with memory of the host.
+const LANES: [&str; 4] = ["fio", "p2pmem", "module", "fio-host"];
+
+/// Which lane is held against which.
+const PAIRS: [(&str, &str); 4] = [("p2pmem", "fio"), ("module", "fio"), ("module", "p2pmem"), ("module", "fio-host")];
 
 /// Bytes of the SSD that are worked on; filled first, as a hole of the image would cost nothing to read.
 const SPAN: &str = "256M";
 
 fn main() {
     // cargo adds `--bench`.
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u32>().ok());
-    let (rounds, seconds) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(2));
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let number = |index: usize, default| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (rounds, seconds) = (number(0, 9), number(1, 2));
+    let wanted = arguments.get(2).map_or("", String::as_str);
+    let cells: Vec<&Cell> = CELLS.iter().filter(|cell| cell.name.contains(wanted)).collect();
     let share = TempDir::new().expect("a directory to share");
-    measure(rounds, seconds, share.path());
-    println!("p2pbench / fio, medians of {rounds} pairs, in an emulated guest: ratios only");
-    println!("{:30} {:>10} {:>22}", "", "throughput", "lowest .. highest");
-    for (index, cell) in CELLS.iter().enumerate() {
-        println!("{}", report(cell, index, rounds, share.path()));
+    measure(&cells, rounds, seconds, share.path());
+    println!("{rounds} rounds of {seconds} s a lane, in an emulated guest: ratios only");
+    println!("{:30} {:20} {:>28} {:>28}", "", "", "throughput (95 % interval)", "CPU time an operation");
+    for (index, cell) in cells.iter().enumerate() {
+        print!("{}", report(cell, index, rounds, share.path()));
     }
 }
 
-/// p2pbench with the options of a cell.
-const FUNCTIONS: &str = r#"
-ours() {
-	p2pbench run --source $SOURCE --peer $PEER --rw $RW --block $BLOCK --depth $DEPTH --span $SPAN --destructive --json "$@"
-}
-"#;
-
-/// Every cell, every round: both programs, each first in every other round.
-fn measure(rounds: u32, seconds: u32, share: &Path) {
+/// Every cell, every round: all lanes, beginning with another one each time. The first round warms up.
+fn measure(cells: &[&Cell], rounds: u32, seconds: u32, share: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bench = root.join("benches/beside_fio");
     let programs = std::env::current_exe().expect("this program");
     let programs = programs.ancestors().nth(2).expect("target/release");
-    let job = root.join("benches/beside_fio/job.fio");
-    let mut script = format!("set -e\nPATH={}:$PATH\n", programs.display());
-    script += &format!("export SOURCE=$P2PDMA_SSD PEER=$P2PDMA_GPU_ADDRESS SPAN={SPAN} SECONDS_EACH={seconds}\n");
-    script += FUNCTIONS;
+    let mut script = format!("set -e\nPATH={}:$PATH\n. {}/guest.sh\n", programs.display(), bench.display());
+    script += &format!("export JOB={}/job.fio SPAN={SPAN} SECONDS_EACH={seconds}\n", bench.display());
     script += "dd if=/dev/zero bs=1M count=256 status=none | tr '\\0' 'x' | dd of=$SOURCE bs=1M iflag=fullblock oflag=direct status=none\n";
-    for (index, Cell { rw, block, depth, .. }) in CELLS.iter().enumerate() {
+    for (index, Cell { rw, block, depth, .. }) in cells.iter().enumerate() {
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
         for round in 0..=rounds {
-            let ours = format!("ours --seconds $SECONDS_EACH >$P2PDMA_SHARE/ours.{index}.{round}\n");
-            let theirs = format!("fio --output-format=json {} >$P2PDMA_SHARE/fio.{index}.{round}\n", job.display());
-            script += &if round % 2 == 0 { ours + &theirs } else { theirs + &ours };
+            for turn in 0..LANES.len() {
+                let lane = LANES[(turn + round as usize) % LANES.len()];
+                script += &format!("turn {lane} {index} {round}; idle {lane} {index} {round}\n");
+            }
         }
     }
     let status = Command::new(root.join("tests/vm/run"))
-        .args(["--topology", "switch", "--timeout", "3000", "--share"])
+        .args(["--topology", "switch", "--timeout", "7200", "--share"])
         .arg(share)
         .args(["--", "bash", "-c", &script])
         .status()
@@ -75,36 +95,15 @@ fn measure(rounds: u32, seconds: u32, share: &Path) {
     assert!(status.success(), "the guest said {status}");
 }
 
-/// The first round warms up and does not count.
 fn report(cell: &Cell, index: usize, rounds: u32, share: &Path) -> String {
-    let document = |name: &str, round: u32| -> Value {
-        let text = std::fs::read_to_string(share.join(format!("{name}.{index}.{round}"))).expect("a result");
-        serde_json::from_str(&text).expect("JSON")
-    };
-    let ratio = |round: u32| ours(&document("ours", round)) / fio(&document("fio", round), cell);
-    let mut ratios: Vec<f64> = (1..=rounds).map(ratio).collect();
-    ratios.sort_by(f64::total_cmp);
-    let spread = format!("{:.3} .. {:.3}", ratios[0], ratios[ratios.len() - 1]);
-    format!("{:30} {:>10.3} {:>22}", cell.name, median(&ratios), spread)
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().expect("a number")
-}
-
-/// Bytes a second.
-fn ours(document: &Value) -> f64 {
-    let row = &document["rows"][0];
-    assert_eq!(row["bytes"], row["bytes_direct"], "all of it direct");
-    number(&row["bytes_per_second"])
-}
-
-/// Bytes a second.
-fn fio(document: &Value, cell: &Cell) -> f64 {
-    let side = if cell.rw.ends_with("write") { "write" } else { "read" };
-    number(&document["jobs"][0][side]["bw_bytes"])
+    let turns = |lane: &str| -> Vec<Turn> { (1..=rounds).map(|round| Turn::load(share, lane, index, round)).collect() };
+    let mut lines = String::new();
+    for (ours, base) in PAIRS {
+        let (one, other) = (turns(ours), turns(base));
+        let throughput = Ratio::paired(&one, &other, |turn| turn.operations_per_second);
+        let cpu = Ratio::paired(&one, &other, |turn| turn.cpu_per_operation);
+        let pair = format!("{ours} / {base}");
+        writeln!(lines, "{:30} {pair:20} {throughput:>28} {cpu:>28}", cell.name).expect("a string grows");
+    }
+    lines
 }

@@ -1,0 +1,36 @@
+# Inside the guest: lanes of one cell, turn by turn. Sourced by the script that main.rs writes.
+export SOURCE=$P2PDMA_SSD PEER=$P2PDMA_GPU_ADDRESS
+TIMEFORMAT='%U %S'
+
+# ours WAY: p2pbench on that way.
+ours() {
+	p2pbench run --source "$SOURCE" --peer "$PEER" --way "$1" --path direct --rw "$RW" --block "$BLOCK" --depth "$DEPTH" \
+		--span "$SPAN" --seconds "$SECONDS_EACH" --destructive --json
+}
+
+theirs() {
+	MEMORY=$1 fio --output-format=json "$JOB"
+}
+
+lane() {
+	case $1 in
+	p2pmem | module) ours "$1" ;;
+	fio) theirs "mmapshared:/sys/bus/pci/devices/$PEER/p2pmem/allocate" ;;
+	fio-host) theirs mmap ;;
+	esac
+}
+
+# turn LANE CELL ROUND: its document, and user and system seconds of the whole program, threads of the kernel's pool included.
+turn() {
+	local out=$P2PDMA_SHARE/$1.$2.$3
+	{ time lane "$1" >"$out" 2>"$out.err"; } 2>"$out.cpu" || { cat "$out.err" >&2; return 1; }
+}
+
+# What a program costs before its first operation and after its last: one that hardly does any.
+idle() {
+	local seconds=$SECONDS_EACH
+	SECONDS_EACH=0.05
+	[[ $1 == fio* ]] && SECONDS_EACH=50ms
+	turn "$1" "$2" "$3.idle"
+	SECONDS_EACH=$seconds
+}
