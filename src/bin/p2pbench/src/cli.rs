@@ -47,11 +47,33 @@ pub(crate) enum Command {
     /// Measure transfers between an SSD or file and peer memory.
     Run(RunOptions),
 
+    /// Hold documents of `run --json` against the first of them, row by row.
+    ///
+    /// A row regressed when it is slower by more than the tolerance and by more than its turns differ anyway, when fewer of
+    /// its bytes went direct, or when it is missing. Exit code 0 no regression, 1 some.
+    Compare(CompareOptions),
+
     /// Write what this machine says of itself into a file, to look at elsewhere with --machine FILE.
     ///
     /// A text file of facts from sysfs and procfs, as they were read, with what could not be read and why. Serial numbers,
     /// UUIDs and names of the machine are replaced. Root records more: an ordinary user cannot read ACS.
     Record(RecordOptions),
+}
+
+/// What `compare` compares.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompareOptions {
+    /// What it was: a file that `run --json` wrote.
+    #[arg(value_name = "BASE")]
+    pub(crate) base: PathBuf,
+
+    /// What it is now; several are compared one by one.
+    #[arg(value_name = "NEW", required = true)]
+    pub(crate) new: Vec<PathBuf>,
+
+    /// How much slower a row may be.
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
+    pub(crate) tolerance: f64,
 }
 
 /// Where `record` writes.
@@ -206,6 +228,15 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `5%` or `5` is 0.05.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
+        Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent / 100.0),
+        Ok(_) => Err("must be 0% or more and less than 100%".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
@@ -230,6 +261,12 @@ mod tests {
         assert_eq!(size("1MiB"), Ok(1 << 20));
         assert_eq!(size("512"), Ok(512));
         assert!(size("0").is_err() && size("-1").is_err() && size("lots").is_err() && size("99999999T").is_err());
+    }
+
+    #[test]
+    fn a_tolerance_is_a_part_of_a_hundred() {
+        assert_eq!([percent("5%"), percent("0"), percent("12.5 %")], [Ok(0.05), Ok(0.0), Ok(0.125)]);
+        assert!(["-1", "100%", "NaN", "inf", "", "%"].iter().all(|text| percent(text).is_err()));
     }
 
     #[test]

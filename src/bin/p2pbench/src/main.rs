@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
 mod cli;
+mod compare;
 mod explain;
 mod facts;
 mod failure;
@@ -70,6 +71,7 @@ fn command(cli: &Cli, machine: &Machine, output: &mut Output) -> Result<(), Fail
         Some(Command::Topo(options)) => topo::command(machine, options, output, cli.json),
         Some(Command::Explain(options)) => explain::command(machine, options, output, cli.json),
         Some(Command::Run(options)) => run::command(machine, options, output, cli.json),
+        Some(Command::Compare(options)) => compare::command(options, cli.json),
         Some(Command::Record(options)) => record::command(machine, options, output, cli.json),
     }
 }

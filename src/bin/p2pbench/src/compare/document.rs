@@ -1,0 +1,86 @@
+//! A document that `run --json` wrote.
+
+use std::{fs, path::Path};
+
+use p2pdma::{Refusal, machine::MachineKind};
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// What `run` measured.
+#[derive(Debug, Deserialize)]
+pub(super) struct Document {
+    schema: String,
+    #[serde(skip)]
+    pub(super) name: String,
+    pub(super) machine: MachineName,
+    pub(super) rows: Vec<Row>,
+}
+
+/// Where it was measured.
+#[derive(Debug, Deserialize)]
+pub(super) struct MachineName {
+    pub(super) kind: String,
+    kernel: Option<String>,
+}
+
+/// A row, as far as it is compared.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Row {
+    #[serde(flatten)]
+    pub(super) work: Work,
+    pub(super) bytes: u64,
+    pub(super) bytes_direct: u64,
+    pub(super) bytes_per_second: f64,
+    /// Of each turn, where the run took several.
+    #[serde(default)]
+    pub(super) turns_bytes_per_second: Vec<f64>,
+}
+
+/// What a row is a measurement of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub(super) struct Work {
+    pub(super) path: String,
+    /// `None` in documents from before there were two.
+    #[serde(default)]
+    pub(super) way: Option<String>,
+    pub(super) rw: String,
+    pub(super) source: String,
+    pub(super) peer: String,
+    pub(super) block_bytes: u64,
+    pub(super) depth: u32,
+    pub(super) jobs: u32,
+}
+
+impl MachineName {
+    pub(super) fn kind(&self) -> MachineKind {
+        if self.kind == "mock" { MachineKind::Mock } else { MachineKind::Host }
+    }
+}
+
+impl Document {
+    pub(super) fn load(path: &Path) -> Result<Self, Failure> {
+        let bad = |cause: String, cure: &str| Failure::Usage(Refusal::new(path.display(), cause, cure));
+        let text =
+            fs::read_to_string(path).map_err(|error| bad(format!("cannot be read: {error}"), "check the name"))?;
+        let cure = "name a file that `p2pbench run --json` wrote";
+        let document: Self = serde_json::from_str(&text).map_err(|error| bad(format!("is no run: {error}"), cure))?;
+        if document.schema != "p2pbench.run/1" {
+            return Err(bad(format!("its schema is {}, not p2pbench.run/1", document.schema), cure));
+        }
+        if document.rows.is_empty() {
+            return Err(bad("it has no rows".into(), cure));
+        }
+        Ok(Self { name: path.display().to_string(), ..document })
+    }
+
+    pub(super) fn find(&self, row: &Row) -> Option<&Row> {
+        self.rows.iter().find(|other| other.work == row.work)
+    }
+
+    /// Its name, and what it was measured on.
+    pub(super) fn label(&self) -> String {
+        let kernel = self.machine.kernel.as_deref().unwrap_or("unknown kernel");
+        format!("{} ({}, {kernel})", self.name, self.machine.kind)
+    }
+}

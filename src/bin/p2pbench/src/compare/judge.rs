@@ -1,0 +1,175 @@
+//! Whether a row got better or worse, or whether nobody can tell.
+
+use serde::Serialize;
+
+use super::document::{Row, Work};
+
+/// A row of the base beside the same work in the other document.
+#[derive(Debug, Serialize)]
+pub(super) struct Judgement {
+    #[serde(flatten)]
+    work: Work,
+    base_bytes_per_second: f64,
+    new_bytes_per_second: Option<f64>,
+    /// New by base.
+    ratio: Option<f64>,
+    /// What the spread of both runs' turns leaves open; `null` where one has too few turns to tell.
+    ratio_interval: Option<[f64; 2]>,
+    pub(super) change: Change,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Change {
+    /// Within the tolerance.
+    Same,
+    Faster,
+    Slower,
+    /// Beyond the tolerance, and within what the turns of both runs differ by anyway.
+    Noise,
+    /// A smaller part of its bytes went direct.
+    LessDirect,
+    /// The other document has no such row.
+    Missing,
+}
+
+/// The spread of turns says nothing with fewer.
+const ENOUGH: usize = 4;
+
+pub(super) fn judge(base: &Row, new: Option<&Row>, tolerance: f64) -> Judgement {
+    let ratio = new.map(|new| new.bytes_per_second / base.bytes_per_second);
+    let interval = new.and_then(|new| interval(base, new));
+    Judgement {
+        work: base.work.clone(),
+        base_bytes_per_second: base.bytes_per_second,
+        new_bytes_per_second: new.map(|new| new.bytes_per_second),
+        ratio,
+        ratio_interval: interval,
+        change: match (new, ratio) {
+            (Some(new), Some(_)) if share(new) + 1e-9 < share(base) => Change::LessDirect,
+            (Some(_), Some(ratio)) => change(ratio, interval, tolerance),
+            _ => Change::Missing,
+        },
+    }
+}
+
+/// A change counts when it is beyond the tolerance and the noise does not explain it. A rate of 0 or none at all is worse
+/// than anything.
+fn change(ratio: f64, interval: Option<[f64; 2]>, tolerance: f64) -> Change {
+    let explained = interval.is_some_and(|[low, high]| low <= 1.0 && 1.0 <= high);
+    match ratio {
+        _ if ratio >= 1.0 - tolerance && ratio <= 1.0 + tolerance => Change::Same,
+        _ if explained => Change::Noise,
+        _ if ratio > 1.0 => Change::Faster,
+        _ => Change::Slower,
+    }
+}
+
+/// Between the slow turns of one and the fast turns of the other, both ways, the outermost turn of each left out.
+fn interval(base: &Row, new: &Row) -> Option<[f64; 2]> {
+    let (base, new) = (inner(base)?, inner(new)?);
+    Some([new[0] / base[1], new[1] / base[0]])
+}
+
+fn inner(row: &Row) -> Option<[f64; 2]> {
+    let mut turns = row.turns_bytes_per_second.clone();
+    turns.sort_by(f64::total_cmp);
+    match turns.len() {
+        count if count < ENOUGH => None,
+        count => Some([turns[1], turns[count - 2]]),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of bytes far below 2^52")]
+fn share(row: &Row) -> f64 {
+    if row.bytes == 0 { 0.0 } else { row.bytes_direct as f64 / row.bytes as f64 }
+}
+
+impl Judgement {
+    pub(super) fn cells(&self) -> [String; 10] {
+        let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.3}", rate / 1e9));
+        let Work { path, way, rw, source, peer, block_bytes, depth, .. } = &self.work;
+        [
+            way.as_ref().map_or(path.clone(), |way| format!("{path} ({way})")),
+            rw.clone(),
+            source.clone(),
+            peer.clone(),
+            block_bytes.to_string(),
+            depth.to_string(),
+            rate(Some(self.base_bytes_per_second)),
+            rate(self.new_bytes_per_second),
+            self.ratio.map_or("-".into(), |ratio| format!("{ratio:.3}")),
+            self.change.text().into(),
+        ]
+    }
+}
+
+impl Change {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Faster => "faster",
+            Self::Slower => "SLOWER",
+            Self::Noise => "within the noise",
+            Self::LessDirect => "LESS DIRECT",
+            Self::Missing => "MISSING",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rate: f64, turns: &[f64]) -> Row {
+        Row {
+            work: Work {
+                path: "direct".into(),
+                way: None,
+                rw: "read".into(),
+                source: "/dev/nvme0n1".into(),
+                peer: "0000:05:00.0".into(),
+                block_bytes: 4096,
+                depth: 8,
+                jobs: 1,
+            },
+            bytes: 4096,
+            bytes_direct: 4096,
+            bytes_per_second: rate,
+            turns_bytes_per_second: turns.to_vec(),
+        }
+    }
+
+    fn changed(base: &Row, new: &Row) -> Change {
+        judge(base, Some(new), 0.05).change
+    }
+
+    #[test]
+    fn within_the_tolerance_is_the_same_and_beyond_is_not() {
+        assert_eq!(changed(&row(100.0, &[]), &row(95.1, &[])), Change::Same);
+        assert_eq!(changed(&row(100.0, &[]), &row(94.9, &[])), Change::Slower);
+        assert_eq!(changed(&row(100.0, &[]), &row(105.1, &[])), Change::Faster);
+    }
+
+    #[test]
+    fn what_the_turns_of_both_differ_by_anyway_is_noise() {
+        let base = row(100.0, &[60.0, 80.0, 100.0, 120.0, 140.0]);
+        assert_eq!(changed(&base, &row(90.0, &[70.0, 80.0, 90.0, 100.0, 110.0])), Change::Noise);
+        assert_eq!(changed(&base, &row(50.0, &[48.0, 49.0, 50.0, 51.0, 52.0])), Change::Slower);
+    }
+
+    #[test]
+    fn bytes_that_no_longer_go_direct_are_a_regression_however_fast() {
+        let base = row(100.0, &[]);
+        let new = Row { bytes_direct: 2048, ..row(200.0, &[]) };
+        assert_eq!(changed(&base, &new), Change::LessDirect);
+    }
+
+    #[test]
+    fn a_row_that_is_gone_or_stands_still_is_a_regression() {
+        assert_eq!(judge(&row(100.0, &[]), None, 0.05).change, Change::Missing);
+        assert_eq!(changed(&row(100.0, &[]), &row(0.0, &[])), Change::Slower);
+        assert_eq!(changed(&row(100.0, &[]), &row(f64::NAN, &[])), Change::Slower);
+    }
+}

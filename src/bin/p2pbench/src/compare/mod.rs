@@ -1,0 +1,84 @@
+//! `p2pbench compare`: documents of `run --json`, row by row, the first against each of the others.
+
+mod document;
+mod judge;
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use p2pdma::Refusal;
+use serde::Serialize;
+
+use crate::{cli::CompareOptions, failure::Failure, output::Output};
+use document::Document;
+use judge::{Change, Judgement};
+
+/// One comparison. The keys are a contract with scripts: others may be added, none renamed.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    base: String,
+    new: String,
+    tolerance: f64,
+    rows: Vec<Judgement>,
+}
+
+/// Compares and prints. Exit code 1 if anything got worse beyond the tolerance and the noise.
+pub(crate) fn command(options: &CompareOptions, json: bool) -> Result<(), Failure> {
+    let base = Document::load(&options.base)?;
+    // Figures of a mock machine stay labelled, wherever they are looked at.
+    let mut output = Output::new(base.machine.kind());
+    let reports = options.new.iter().map(|path| compare(&base, &Document::load(path)?, options.tolerance));
+    let reports = reports.collect::<Result<Vec<Report>, Failure>>()?;
+    if json {
+        output.json(&reports)?;
+    } else {
+        for report in &reports {
+            output.text(&report.text())?;
+        }
+    }
+    match reports.iter().map(Report::regressions).sum::<usize>() {
+        0 => Ok(()),
+        // The table says which.
+        _ => Err(Failure::Said(1)),
+    }
+}
+
+fn compare(base: &Document, new: &Document, tolerance: f64) -> Result<Report, Failure> {
+    if base.machine.kind != new.machine.kind {
+        let cause = format!("it is of a {} machine, {} of a {} one", new.machine.kind, base.name, base.machine.kind);
+        return Err(Failure::Usage(Refusal::new(&new.name, cause, "compare runs of one kind of machine")));
+    }
+    let rows = base.rows.iter().map(|row| judge::judge(row, new.find(row), tolerance)).collect();
+    Ok(Report { schema: "p2pbench.compare/1", base: base.label(), new: new.label(), tolerance, rows })
+}
+
+impl Report {
+    fn regressions(&self) -> usize {
+        self.rows.iter().filter(|row| row.change.is_regression()).count()
+    }
+
+    /// A headline, and a table that both a terminal and a merge request show as one.
+    fn text(&self) -> String {
+        let mut table = Table::new();
+        let header = ["path", "rw", "source", "peer", "block", "depth", "base GB/s", "new GB/s", "ratio", "verdict"];
+        table.load_preset(presets::ASCII_MARKDOWN).set_header(header).add_rows(self.rows.iter().map(Judgement::cells));
+        for column in table.column_iter_mut().skip(4).take(5) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut text = format!("{} against {}\n\n{table}\n\n", self.new, self.base);
+        let (bad, all) = (self.regressions(), self.rows.len());
+        let percent = self.tolerance * 100.0;
+        let _ = match bad {
+            0 => writeln!(text, "no regression in {all} rows (tolerance {percent} %)"),
+            _ => writeln!(text, "REGRESSED: {bad} of {all} rows (tolerance {percent} %)"),
+        };
+        text
+    }
+}
+
+impl Change {
+    fn is_regression(self) -> bool {
+        matches!(self, Self::Slower | Self::LessDirect | Self::Missing)
+    }
+}
