@@ -148,6 +148,10 @@ pub(crate) struct RunOptions {
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
 
+    /// Turns that each path takes; their spread is reported [default: 6 with several paths, else 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide_default_value = true)]
+    pub(crate) repeats: Option<u32>,
+
     /// Bytes of the source to work on, from its start; all of it without this.
     #[arg(long, value_parser = size, value_name = "BYTES")]
     pub(crate) span: Option<u64>,

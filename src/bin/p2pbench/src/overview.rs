@@ -96,6 +96,7 @@ fn short_run(pair: &Pair) -> RunOptions {
         depth,
         size: None,
         seconds: 1.0,
+        repeats: None,
         span: None,
         verify: false,
         destructive: false,

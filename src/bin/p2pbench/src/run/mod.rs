@@ -4,6 +4,7 @@ mod cache;
 mod job;
 mod lane;
 mod report;
+mod spread;
 mod tally;
 mod verify;
 
@@ -80,7 +81,7 @@ fn lanes(machine: &Machine, job: &Job, file: &File, memory: &PeerMemory, paths: 
 }
 
 fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions) -> Result<(), Failure> {
-    let rounds = if lanes.len() > 1 { ROUNDS } else { 1 };
+    let rounds = options.repeats.unwrap_or(if lanes.len() > 1 { ROUNDS } else { 1 });
     if options.size.is_none() {
         // Where time is the measure, the first turn of each warms up and does not count.
         for lane in &mut *lanes {
@@ -97,6 +98,7 @@ fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions) -> Result<(),
         };
         for lane in &mut *lanes {
             lane.run(job, budget)?;
+            lane.tally.close_turn();
         }
     }
     Ok(())

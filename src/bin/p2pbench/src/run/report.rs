@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
 use serde::Serialize;
 
-use super::{cache::Cache, job::Job, lane::Lane};
+use super::{cache::Cache, job::Job, lane::Lane, spread::Spread};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 
@@ -37,6 +37,10 @@ pub(crate) struct Row {
     evidence: Option<String>,
     /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
     bytes_verified: Option<u64>,
+    /// Of each turn: the paths take turns, so that a drift of the machine's speed hits all alike.
+    turns_bytes_per_second: Vec<f64>,
+    /// `null` where no turn moved a byte.
+    spread: Option<Spread>,
     /// Of the page cache at the start of each pass over the span: `dropped`, or `warm` (on the mock machine). `null` where the
     /// page cache is not used.
     cache: Option<&'static str>,
@@ -94,11 +98,13 @@ impl Row {
             bytes_bounced: tally.bytes_bounced,
             evidence: lane.evidence.map(|evidence| evidence.to_string()),
             cache: lane.cache.as_ref().map(Cache::state),
+            spread: Spread::of(&tally.turns),
+            turns_bytes_per_second: tally.turns,
             bytes_verified: verified.filter(|_| path == Path::Direct),
         }
     }
 
-    fn cells(&self) -> [String; 13] {
+    fn cells(&self) -> [String; 14] {
         let gigabytes = self.gigabytes();
         let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
         [
@@ -109,6 +115,7 @@ impl Row {
             self.block_bytes.to_string(),
             self.depth.to_string(),
             format!("{:.3}", self.bytes_per_second / 1e9),
+            self.deviation(),
             format!("{:.0}", self.iops),
             format!("{:.1}", self.latency_us.p50),
             format!("{:.1}", self.latency_us.p99),
@@ -116,6 +123,12 @@ impl Row {
             self.bytes_direct.to_string(),
             self.bytes_bounced.to_string(),
         ]
+    }
+
+    /// How much the turns differ, if there were several.
+    fn deviation(&self) -> String {
+        let spread = self.spread.as_ref().filter(|_| self.turns_bytes_per_second.len() > 1);
+        spread.map_or("-".into(), |spread| format!("{:.1}", spread.percent()))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
@@ -134,6 +147,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "block",
         "depth",
         "GB/s",
+        "+- %",
         "IOPS",
         "p50 us",
         "p99 us",

@@ -20,6 +20,10 @@ pub(super) struct Tally {
     pub(super) cpu: Option<Duration>,
     /// From submission to the receipt, in nanoseconds.
     pub(super) latency: Histogram<u64>,
+    /// Bytes a second, of each turn that is over.
+    pub(super) turns: Vec<f64>,
+    /// Bytes and time of the turns that are over.
+    over: (u64, Duration),
 }
 
 /// A turn's start.
@@ -39,6 +43,8 @@ impl Tally {
             cpu: Some(Duration::ZERO),
             // 1 ns to a minute with three significant digits: constant memory, longer ones count as a minute.
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            turns: Vec::new(),
+            over: (0, Duration::ZERO),
         })
     }
 
@@ -50,6 +56,17 @@ impl Tally {
         self.elapsed += turn.started.elapsed();
         let spent = cpu().zip(turn.cpu).map(|(now, then)| now.saturating_sub(then));
         self.cpu = self.cpu.zip(spent).map(|(sum, spent)| sum + spent);
+    }
+
+    /// The turn is over, in however many stretches it went.
+    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
+    pub(super) fn close_turn(&mut self) {
+        let (bytes, elapsed) = (self.bytes(), self.elapsed);
+        let (moved, took) = (bytes - self.over.0, (elapsed - self.over.1).as_secs_f64());
+        if moved > 0 && took > 0.0 {
+            self.turns.push(moved as f64 / took);
+        }
+        self.over = (bytes, elapsed);
     }
 
     pub(super) fn latency(&mut self, latency: Duration) {
