@@ -128,17 +128,18 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',', value_name = "PATH,..", default_value = "direct")]
     pub(crate) path: Vec<Path>,
 
-    /// What to do with the source.
-    #[arg(long, default_value = "read")]
-    pub(crate) rw: Rw,
+    /// What to do with the source. Of this, --block and --depth, each combination is measured by itself.
+    #[arg(long, value_delimiter = ',', value_name = "RW,..", default_value = "read")]
+    pub(crate) rw: Vec<Rw>,
 
     /// Bytes of one operation (4k, 1M: powers of two).
-    #[arg(long, default_value = "1M", value_parser = size, value_name = "BYTES")]
-    pub(crate) block: u64,
+    #[arg(long, value_delimiter = ',', default_value = "1M", value_parser = size, value_name = "BYTES,..")]
+    pub(crate) block: Vec<u64>,
 
     /// Operations in flight.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) depth: u32,
+    #[arg(long, value_delimiter = ',', default_value = "8", value_parser = clap::value_parser!(u32).range(1..=4096),
+        value_name = "N,..")]
+    pub(crate) depth: Vec<u32>,
 
     /// Bytes to move on each path, instead of a time.
     #[arg(long, value_parser = size, value_name = "BYTES", conflicts_with = "seconds")]
@@ -164,6 +165,21 @@ pub(crate) struct RunOptions {
     /// Allow writes: they destroy what the source holds.
     #[arg(long)]
     pub(crate) destructive: bool,
+
+    /// The form; --json stands for --format json [default: table].
+    #[arg(long, value_name = "FORMAT", hide_default_value = true)]
+    pub(crate) format: Option<RunFormat>,
+}
+
+/// A form of a run's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets: the keys of the JSON's rows as columns.
+    Csv,
 }
 
 /// The way that bytes take.

@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Usage(Refusal),
     /// An operation of our own failed: 4.
     Operation(Refusal),
+    /// Ctrl-C or SIGTERM: 4.
+    Interrupted,
     /// A verdict that is printed already and has nothing to add but this code.
     Said(u8),
     /// A file of the user's could not be written: 4, or 3 for lack of privilege.
@@ -47,6 +49,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Operation(_) => 4,
             Self::Said(code) => *code,
+            Self::Interrupted => 4,
             Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 3,
             Self::File(..) => 4,
             Self::Output(_) if self.is_silent() => 0,
@@ -83,6 +86,9 @@ impl fmt::Display for Failure {
                     Some(errno) => write!(f, " ({errno})"),
                     None => Ok(()),
                 }
+            }
+            Self::Interrupted => {
+                f.write_str("interrupted: nothing flies any more; the rows are what was measured so far")
             }
             Self::Said(code) => write!(f, "exit code {code}"),
             Self::Failed(refusal) | Self::Usage(refusal) | Self::Operation(refusal) => write!(f, "{refusal}"),

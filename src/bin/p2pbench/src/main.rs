@@ -7,6 +7,7 @@ mod compare;
 mod explain;
 mod facts;
 mod failure;
+mod interrupt;
 mod machine;
 mod output;
 mod overview;

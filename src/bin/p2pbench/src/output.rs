@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use p2pdma::machine::MachineKind;
+use serde_json::Value;
 
 /// Lines for people, or one JSON document.
 #[derive(Debug)]
@@ -24,11 +25,42 @@ impl Output {
         stdout.flush()
     }
 
+    /// Prints records as comma-separated values below their keys; what a record nests gets the outer key in front. The
+    /// label has a column of its own, so that every line keeps it.
+    pub(crate) fn csv(&mut self, records: &[impl serde::Serialize]) -> io::Result<()> {
+        let mut writer = csv::Writer::from_writer(io::stdout().lock());
+        for (index, record) in records.iter().enumerate() {
+            let mut cells = vec![("label".to_owned(), self.label.trim().to_owned())];
+            flatten("", &serde_json::to_value(record)?, &mut cells);
+            if index == 0 {
+                writer.write_record(cells.iter().map(|(key, _)| key))?;
+            }
+            writer.write_record(cells.iter().map(|(_, value)| value))?;
+        }
+        writer.flush()
+    }
+
     /// Prints a JSON document. It names the machine's kind itself.
     pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         serde_json::to_writer_pretty(&mut stdout, document)?;
         writeln!(stdout)
+    }
+}
+
+/// Lists are joined by blanks: a row has as many cells as any other.
+fn flatten(key: &str, value: &Value, cells: &mut Vec<(String, String)>) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}_{name}") };
+                flatten(&key, value, cells);
+            }
+        }
+        Value::Array(values) => cells.push((key.into(), values.iter().map(text).collect::<Vec<_>>().join(" "))),
+        Value::Null => cells.push((key.into(), String::new())),
+        value => cells.push((key.into(), text(value))),
     }
 }
 

@@ -91,15 +91,16 @@ fn short_run(pair: &Pair) -> RunOptions {
         source: pair.source.clone(),
         peer: pair.provider,
         path: vec![Path::Direct, Path::Bounce],
-        rw: Rw::Read,
-        block,
-        depth,
+        rw: vec![Rw::Read],
+        block: vec![block],
+        depth: vec![depth],
         size: None,
         seconds: 1.0,
         repeats: None,
         span: None,
         verify: false,
         destructive: false,
+        format: None,
     }
 }
 

@@ -54,11 +54,19 @@ impl Budget {
 }
 
 impl Job {
+    /// One for each combination of what the options list, in their order.
+    pub(super) fn all(file: &File, options: &RunOptions) -> Result<Vec<Self>, Failure> {
+        let depths = |rw: Rw, block: u64| options.depth.iter().map(move |&depth| (rw, block, depth));
+        let blocks = |rw: Rw| options.block.iter().flat_map(move |&block| depths(rw, block));
+        let jobs = options.rw.iter().flat_map(|&rw| blocks(rw));
+        jobs.map(|(rw, block, depth)| Self::new(file, options, rw, block, depth)).collect()
+    }
+
     /// Checks the options against the file.
-    pub(super) fn new(file: &File, options: &RunOptions) -> Result<Self, Failure> {
+    fn new(file: &File, options: &RunOptions, rw: Rw, block: u64, depth: u32) -> Result<Self, Failure> {
         let usage = |cause: String, cure: &str| Failure::Usage(Refusal::new(file, cause, cure));
-        let block = u32::try_from(options.block).ok().filter(|&block| block <= 64 << 20);
-        let block = block.ok_or_else(|| usage(format!("--block {} is too large", options.block), "use up to 64M"))?;
+        let too_large = || usage(format!("--block {block} is too large"), "use up to 64M");
+        let block = u32::try_from(block).ok().filter(|&block| block <= 64 << 20).ok_or_else(too_large)?;
         if options.size.is_some_and(|size| size % u64::from(block) != 0) {
             return Err(usage(format!("--size is no multiple of --block {block}"), "use a multiple"));
         }
@@ -67,7 +75,7 @@ impl Job {
         if blocks == 0 {
             return Err(usage(format!("{span} bytes hold no block of {block}"), "use a smaller --block"));
         }
-        Ok(Self { rw: options.rw, block, depth: options.depth, blocks })
+        Ok(Self { rw, block, depth, blocks })
     }
 
     pub(super) fn rw(&self) -> Rw {

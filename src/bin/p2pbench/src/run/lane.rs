@@ -12,9 +12,10 @@ use p2pdma::{
 use super::{
     cache::Cache,
     job::{Budget, Job, Offsets},
+    progress::Progress,
     tally::Tally,
 };
-use crate::{cli::Path, failure::Failure};
+use crate::{cli::Path, failure::Failure, interrupt};
 
 /// A path that operations take, and what was counted on it.
 #[derive(Debug)]
@@ -87,22 +88,32 @@ impl Lane {
     }
 
     /// One turn. What comes out of the page cache must have got into it within the turn, for the first time in this pass.
-    pub(super) fn run(&mut self, job: &Job, budget: Budget) -> Result<(), Failure> {
-        let Some(cache) = self.cache.clone() else { return self.stretch(job, budget, u64::MAX).map(|_| ()) };
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Interrupted`] when it was asked to stop: then nothing flies, and what has moved is counted.
+    pub(super) fn run(&mut self, job: &Job, budget: Budget, progress: &mut Progress) -> Result<(), Failure> {
+        let Some(cache) = self.cache.clone() else { return self.stretch(job, budget, u64::MAX, progress).map(|_| ()) };
         let mut rest = Some(budget);
         while let Some(budget) = rest {
             cache.empty()?;
-            rest = self.stretch(job, budget, job.blocks())?;
+            rest = self.stretch(job, budget, job.blocks(), progress)?;
         }
         Ok(())
     }
 
     /// Up to `most` operations, under the clock. What is left of the budget, if it was not spent.
-    fn stretch(&mut self, job: &Job, budget: Budget, most: u64) -> Result<Option<Budget>, Failure> {
-        let turn = Tally::start();
+    fn stretch(
+        &mut self,
+        job: &Job,
+        budget: Budget,
+        most: u64,
+        progress: &mut Progress,
+    ) -> Result<Option<Budget>, Failure> {
+        let turn = self.tally.start();
         let mut started = 0;
         loop {
-            while started < most && budget.has_more(started, turn.elapsed()) {
+            while started < most && budget.has_more(started, turn.elapsed()) && !interrupt::came() {
                 let Some(buffer) = self.free.pop() else { break };
                 self.start(job, buffer)?;
                 started += 1;
@@ -111,13 +122,15 @@ impl Lane {
                 break;
             }
             let receipt = self.queue.wait()?;
-            self.finish(job, receipt)?;
+            let now = self.finish(job, receipt)?;
+            progress.moved(now, self.path, job, &self.tally);
         }
         if let (Some(cache), true) = (&self.cache, job.rw().writes()) {
             cache.sync()?;
         }
         let elapsed = turn.elapsed();
         self.tally.end(&turn);
+        interrupt::check()?;
         Ok(budget.rest(started, elapsed))
     }
 
@@ -129,19 +142,21 @@ impl Lane {
         Ok(())
     }
 
-    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<(), Failure> {
+    /// Counts an operation that has ended; tells when that was.
+    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<Instant, Failure> {
         let (index, taken) = self.flying[receipt.operation().place()];
         receipt.complete()?;
         if let (Some(stage), false) = (&self.buffers[index].stage, job.rw().writes()) {
             self.copier.to_peer(stage, &self.buffers[index].peer)?;
         }
-        self.tally.latency(taken.elapsed());
+        let now = Instant::now();
+        self.tally.latency(now.duration_since(taken));
         self.tally.operations += 1;
         self.tally.bytes_direct += receipt.bytes_direct();
         self.tally.bytes_bounced += receipt.bytes_host();
         self.evidence = (receipt.bytes_direct() > 0).then(|| receipt.evidence()).or(self.evidence);
         self.free.push(index);
-        Ok(())
+        Ok(now)
     }
 }
 

@@ -3,6 +3,7 @@
 mod cache;
 mod job;
 mod lane;
+mod progress;
 mod report;
 mod spread;
 mod tally;
@@ -18,48 +19,72 @@ use p2pdma::{
 };
 
 use crate::{
-    cli::{Path, RunOptions},
+    cli::{Path, RunFormat, RunOptions},
     failure::Failure,
+    interrupt,
     output::Output,
 };
 use job::{Budget, Job};
 use lane::Lane;
+use progress::Progress;
 use report::{Report, Row};
 
 /// Turns that each path takes, so that a drift of the machine's speed hits all alike.
 const ROUNDS: u32 = 6;
 
-/// Measures and prints.
+/// Measures and prints: what was measured is shown also when the run ended early, and then why it did.
 pub(crate) fn command(machine: &Machine, options: &RunOptions, output: &mut Output, json: bool) -> Result<(), Failure> {
-    let report = Report::new(machine, measure(machine, options)?);
-    if json {
-        output.json(&report)?;
-    } else {
-        output.text(&report.table())?;
+    let mut rows = Vec::new();
+    let end = measure(machine, options, &mut rows);
+    if rows.is_empty() {
+        return end;
     }
-    Ok(())
+    let report = Report::new(machine, rows, matches!(end, Err(Failure::Interrupted)));
+    match options.format.unwrap_or(if json { RunFormat::Json } else { RunFormat::Table }) {
+        RunFormat::Json => output.json(&report)?,
+        RunFormat::Table => output.text(&report.table())?,
+        RunFormat::Csv => output.csv(report.rows())?,
+    }
+    end
 }
 
-/// Measures every path that `options` names; a row each.
-pub(crate) fn measure(machine: &Machine, options: &RunOptions) -> Result<Vec<Row>, Failure> {
+/// Measures every job on every path that `options` name; a row each.
+fn measure(machine: &Machine, options: &RunOptions, rows: &mut Vec<Row>) -> Result<(), Failure> {
     allow_writes(options)?;
-    let access = if options.rw.writes() { Access::ReadWrite } else { Access::Read };
-    let file = File::open(machine, &options.source, access)?;
+    let writes = options.rw.iter().any(|rw| rw.writes());
+    let file = File::open(machine, &options.source, if writes { Access::ReadWrite } else { Access::Read })?;
     let provider = Provider::find(machine, options.peer)?;
-    let job = Job::new(&file, options)?;
-    let memory = provider.allocate(job.memory())?;
-    let mut lanes = lanes(machine, &job, &file, &memory, &options.path)?;
+    let jobs = Job::all(&file, options)?;
+    let memory = provider.allocate(jobs.iter().map(Job::memory).max().unwrap_or(0))?;
+    interrupt::watch()?;
+    let turns = rounds(options) as usize * options.path.len() * jobs.len();
+    let mut progress = Progress::new(turns as u64);
+    jobs.iter().try_for_each(|job| measure_job(machine, job, &file, &memory, options, &mut progress, rows))
+}
+
+fn measure_job(
+    machine: &Machine,
+    job: &Job,
+    file: &File,
+    memory: &PeerMemory,
+    options: &RunOptions,
+    progress: &mut Progress,
+    rows: &mut Vec<Row>,
+) -> Result<(), Failure> {
+    let mut lanes = lanes(machine, job, file, memory, &options.path)?;
     // Before the measurement: what fails here is not worth measuring.
     let verified = match options.verify && options.path.contains(&Path::Direct) {
-        true => Some(verify::verify(machine, &job, &file, &memory)?),
+        true => Some(verify::verify(machine, job, file, memory)?),
         false => None,
     };
-    if options.rw.writes() {
-        fill(&memory)?;
+    if job.rw().writes() {
+        fill(memory)?;
     }
-    take_turns(&mut lanes, &job, options)?;
+    let end = take_turns(&mut lanes, job, options, progress);
     lanes.sort_by_key(|lane| options.path.iter().position(|&path| path == lane.path()));
-    Ok(lanes.into_iter().map(|lane| Row::new(&job, &file, &memory, lane, verified)).collect())
+    let measured = lanes.into_iter().filter(|lane| lane.tally.operations > 0);
+    rows.extend(measured.map(|lane| Row::new(job, file, memory, lane, verified)));
+    end
 }
 
 /// Bytes that no drive can compress or take for a hole, the same in every run.
@@ -80,13 +105,19 @@ fn lanes(machine: &Machine, job: &Job, file: &File, memory: &PeerMemory, paths: 
     paths.iter().map(|&path| Lane::new(machine, job, file, memory, path)).collect()
 }
 
-fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions) -> Result<(), Failure> {
-    let rounds = options.repeats.unwrap_or(if lanes.len() > 1 { ROUNDS } else { 1 });
+/// With one path there is nothing to take turns with, and the pauses between turns would only cost.
+fn rounds(options: &RunOptions) -> u32 {
+    options.repeats.unwrap_or(if options.path.len() > 1 { ROUNDS } else { 1 })
+}
+
+fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions, progress: &mut Progress) -> Result<(), Failure> {
+    let rounds = rounds(options);
     if options.size.is_none() {
         // Where time is the measure, the first turn of each warms up and does not count.
         for lane in &mut *lanes {
-            lane.run(job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)))?;
+            let warm = lane.run(job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)), progress);
             lane.forget()?;
+            warm?;
         }
     }
     for round in 0..rounds {
@@ -97,16 +128,19 @@ fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions) -> Result<(),
             None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
         };
         for lane in &mut *lanes {
-            lane.run(job, budget)?;
+            let turn = lane.run(job, budget, progress);
             lane.tally.close_turn();
+            turn?;
+            progress.turn_is_over();
         }
     }
     Ok(())
 }
 
 fn allow_writes(options: &RunOptions) -> Result<(), Failure> {
-    if options.rw.writes() && !options.destructive {
-        let cause = format!("--rw {} would destroy what it holds", options.rw.name());
+    let writes = options.rw.iter().find(|rw| rw.writes());
+    if let (Some(rw), false) = (writes, options.destructive) {
+        let cause = format!("--rw {} would destroy what it holds", rw.name());
         return Err(Failure::Usage(Refusal::new(
             options.source.display(),
             cause,

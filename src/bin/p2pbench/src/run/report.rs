@@ -13,6 +13,8 @@ use crate::facts::MachineFacts;
 pub(super) struct Report {
     schema: &'static str,
     machine: MachineFacts,
+    /// Whether it was stopped before its end: then some rows may be missing, and the last ones are short.
+    interrupted: bool,
     rows: Vec<Row>,
 }
 
@@ -57,8 +59,12 @@ struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(machine: &Machine, rows: Vec<Row>) -> Self {
-        Self { schema: "p2pbench.run/1", machine: MachineFacts::of(machine), rows }
+    pub(super) fn new(machine: &Machine, rows: Vec<Row>, interrupted: bool) -> Self {
+        Self { schema: "p2pbench.run/1", machine: MachineFacts::of(machine), interrupted, rows }
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// For people.

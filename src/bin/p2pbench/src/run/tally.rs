@@ -24,6 +24,8 @@ pub(super) struct Tally {
     pub(super) turns: Vec<f64>,
     /// Bytes and time of the turns that are over.
     over: (u64, Duration),
+    /// When the present stretch of a turn began.
+    began: Instant,
 }
 
 /// A turn's start.
@@ -45,17 +47,26 @@ impl Tally {
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
             turns: Vec::new(),
             over: (0, Duration::ZERO),
+            began: Instant::now(),
         })
     }
 
-    pub(super) fn start() -> Turn {
-        Turn { started: Instant::now(), cpu: cpu() }
+    pub(super) fn start(&mut self) -> Turn {
+        self.began = Instant::now();
+        Turn { started: self.began, cpu: cpu() }
     }
 
     pub(super) fn end(&mut self, turn: &Turn) {
         self.elapsed += turn.started.elapsed();
         let spent = cpu().zip(turn.cpu).map(|(now, then)| now.saturating_sub(then));
         self.cpu = self.cpu.zip(spent).map(|(sum, spent)| sum + spent);
+    }
+
+    /// Bytes a second of the present turn, so far.
+    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
+    pub(super) fn rate_now(&self, now: Instant) -> f64 {
+        let took = (self.elapsed - self.over.1 + now.duration_since(self.began)).as_secs_f64();
+        if took > 0.0 { (self.bytes() - self.over.0) as f64 / took } else { 0.0 }
     }
 
     /// The turn is over, in however many stretches it went.

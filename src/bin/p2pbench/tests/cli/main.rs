@@ -11,4 +11,5 @@ mod pipe;
 mod program;
 mod record;
 mod refusal;
+mod run;
 mod topo;

@@ -1,0 +1,97 @@
+//! `run`: sweeps, forms, and what is left of a run that ends early.
+
+use std::{
+    fs,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::program::{Outcome, command, p2pbench};
+
+const RUN: &str = "--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0";
+
+#[test]
+fn every_combination_is_a_row_in_the_order_of_the_options() {
+    let outcome = p2pbench(&format!("{RUN} --json --rw read,randread --block 4k,64k --depth 1,8 --size 256k"));
+    let document = outcome.json();
+    let work = |row: &serde_json::Value| (row["rw"].to_string(), row["block_bytes"].as_u64(), row["depth"].as_u64());
+    let rows: Vec<_> = document["rows"].as_array().expect("rows").iter().map(work).collect();
+    assert_eq!(rows.len(), 8);
+    assert_eq!(rows[0], ("\"read\"".into(), Some(4096), Some(1)));
+    assert_eq!(rows[1], ("\"read\"".into(), Some(4096), Some(8)));
+    assert_eq!(rows[7], ("\"randread\"".into(), Some(65536), Some(8)));
+    assert!(document["rows"].as_array().expect("rows").iter().all(|row| row["bytes"] == 256 << 10));
+}
+
+#[test]
+fn csv_has_a_line_for_each_row_and_each_says_mock() {
+    let outcome = p2pbench(&format!("{RUN} --format csv --path direct,bounce --size 1M"));
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", outcome.stdout);
+    assert!(lines[0].starts_with("label,") && lines[0].contains("latency_us_p99") && lines[0].contains("path"));
+    assert!(lines[1..].iter().all(|line| line.starts_with("MOCK,")));
+    let columns: Vec<usize> = lines.iter().map(|line| line.split(',').count()).collect();
+    assert!(columns.iter().all(|&count| count == columns[0]), "{columns:?}");
+}
+
+#[test]
+fn turns_are_as_many_as_asked_for_and_their_spread_is_told() {
+    let document = p2pbench(&format!("{RUN} --json --size 9M --repeats 9")).json();
+    let row = &document["rows"][0];
+    assert_eq!(row["turns_bytes_per_second"].as_array().map(Vec::len), Some(9));
+    let low = row["spread"]["interval_95"][0].as_f64().expect("nine turns tell");
+    assert!(row["spread"]["min"].as_f64() <= Some(low) && Some(low) <= row["spread"]["median"].as_f64());
+}
+
+/// A run of hours, and a signal when it is on its way.
+fn interrupted(signal: Signal) -> (Outcome, Duration) {
+    let mut command = command(&format!("{RUN} --json --size 4096G"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("p2pbench");
+    until(|| catches(child.id(), signal));
+    let before = ticks(child.id());
+    until(|| ticks(child.id()) > before + 20);
+    let sent = Instant::now();
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    (Outcome::new(output), sent.elapsed())
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not get going");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the process has a handler for the signal (proc(5), `SigCgt`).
+fn catches(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+    u64::from_str_radix(mask.trim(), 16).expect("hexadecimal") >> (signal as i32 - 1) & 1 == 1
+}
+
+/// User and system time that it has used, in clock ticks: fields 14 and 15 of proc(5)'s stat, the name left out.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit(')').next().expect("fields").split_whitespace();
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum()
+}
+
+#[test]
+fn a_run_that_is_stopped_ends_within_a_second_and_shows_what_it_has() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (outcome, took) = interrupted(signal);
+        assert_eq!((outcome.status, outcome.stderr.lines().count()), (4, 1), "{}", outcome.stderr);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let document = outcome.json();
+        assert_eq!(document["interrupted"], true);
+        assert!(document["rows"][0]["bytes"].as_u64() > Some(0));
+    }
+}
