@@ -262,7 +262,7 @@ fn memory_of_a_foreign_driver_is_never_mapped() {
     let mut mock = Mock::new(Cpu::AmdZen);
     let gpu = address("0000:01:00.0");
     mock.function(&Function { driver: Some("nvidia".into()), ..Function::provider(gpu, None, 64 << 20) });
-    let refused = Provider::find(&Machine::mock(mock), gpu).unwrap_err();
+    let refused = Provider::find(&Machine::mock(mock), gpu).and_then(|gpu| gpu.allocate(4096)).unwrap_err();
     assert!(matches!(refused, Error::ForeignProvider(_)));
     assert!(refused.to_string().contains("nvidia"));
 }

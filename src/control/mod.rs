@@ -1,4 +1,29 @@
-//! The `p2pdma_user` kernel module. So far it is a donor alone, known by its driver's name; it has no device node.
+//! The `p2pdma_user` kernel module: `/dev/p2pdma_user` and what it gives, one typed call for each ioctl.
+//!
+//! ```text
+//! Node --alloc or register--> Buffer --bind(file)--> Pair
+//! ```
+//!
+//! Each is a descriptor that keeps the one below it. A call answers with the errno of the module's header
+//! (`kmod/uapi/p2pdma_user.h`), which has a table for each; [`refuse`] turns it into words.
 
+mod answer;
+mod command;
+mod ioctl;
+mod object;
+mod refusal;
+
+pub use answer::{Bound, Direction, Features, Info, Moved, Stats, Transfer};
+pub(crate) use command::{BUFFERED, Command};
+pub(crate) use object::{Buffer, Node, Pair};
 /// The name of the module's PCI driver.
 pub(crate) use p2pdma_sys::DRIVER;
+/// The module's device node.
+pub(crate) use p2pdma_sys::NODE;
+pub(crate) use refusal::{no_node, other_version, refuse};
+
+/// The most bytes of one copy and of one transfer.
+pub(crate) const MOST: u32 = p2pdma_sys::P2PDMA_USER_MAX_LENGTH;
+
+/// The version of the module's contract that this library speaks.
+pub(crate) const MAJOR: u32 = p2pdma_sys::P2PDMA_USER_MAJOR;

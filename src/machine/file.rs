@@ -89,7 +89,8 @@ pub(crate) fn memfd(name: &std::ffi::CStr, length: u64) -> Result<OwnedFd> {
     let failed = |call, errno: nix::errno::Errno| {
         Error::syscall(call, name.to_string_lossy(), errno.into(), "free some memory or raise the limit on open files")
     };
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(|errno| failed("memfd_create", errno))?;
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+        .map_err(|errno| failed("memfd_create", errno))?;
     let length = libc::off_t::try_from(length).map_err(|_| failed("ftruncate", nix::errno::Errno::EFBIG))?;
     nix::unistd::ftruncate(&fd, length).map_err(|errno| failed("ftruncate", errno))?;
     Ok(fd)

@@ -7,16 +7,18 @@ use std::{
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
+    sync::Arc,
 };
 
 use super::{
-    Backing, MachineKind, Seam,
+    Backing, MachineKind, Module, Seam,
     facts::{Facts, resolve},
     file::{self, Access, FileKind, OpenFile},
+    module::OfModule,
     ring::{KernelRing, Ring},
     statx,
 };
-use crate::{Error, Refusal, Result, pci::Address};
+use crate::{Error, Refusal, Result, control, pci::Address};
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +56,10 @@ impl Seam for Host {
             .open(&path)
             .map_err(|source| Error::syscall("open", &path, source, "see what the kernel log says"))?;
         Ok(Backing { fd: fd.into(), lease: None })
+    }
+
+    fn module(self: Arc<Self>) -> Result<Module> {
+        control::Node::open().map(|node| Module(OfModule::Host(node))).map_err(control::no_node)
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   topology, storage, memory             transfer
-//!        | facts, open, backing              | ring
+//!        | facts, open, backing, module      | ring
 //!   +----v-----------------------------------v----+
 //!   |                   Machine                   |
 //!   |  Host: sysfs, statx    Mock: generated      |
 //!   |  io_uring on devices   io_uring on memfds,  |
+//!   |  p2pdma_user.ko        the module's answers |
 //!   |                        faults on demand     |
 //!   |  Recorded: facts from a file, nothing else  |
 //!   +---------------------------------------------+
@@ -19,6 +20,7 @@ mod file;
 mod host;
 mod inode;
 pub mod mock;
+pub mod module;
 mod p2pmem;
 mod recorded;
 mod recorder;
@@ -37,17 +39,18 @@ use std::{
     },
 };
 
-use crate::{Result, pci::Address};
+use crate::{Result, control, pci::Address};
 
+pub use crate::control::Direction;
 pub use facts::Facts;
 pub use file::{Access, DeviceNumber, DioAlignment, FileKind};
 pub(crate) use file::{OpenFile, memfd};
 pub use inode::InodeFlags;
 pub use mock::Mock;
+pub use module::Module;
 pub use p2pmem::P2pmem;
 pub use recorder::Recorder;
-pub use ring::Direction;
-pub(crate) use ring::{Completion, Full, Ring, Submission};
+pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Submission};
 pub use snapshot::{NotRecorded, Snapshot};
 
 /// A machine: this one, a mock, or the recorded facts of one. Cheap to clone; clones are the same machine.
@@ -100,6 +103,7 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
     fn facts(&self) -> &dyn Facts;
     fn open(&self, path: &Path, access: Access) -> Result<OpenFile>;
     fn backing(&self, provider: Address, length: usize) -> Result<Backing>;
+    fn module(self: Arc<Self>) -> Result<Module>;
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>>;
 
     /// See [`Machine::missing`]: only a recording lacks facts.
@@ -170,6 +174,18 @@ impl Machine {
 
     pub(crate) fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
         self.seam.backing(provider, length)
+    }
+
+    /// Opens the `p2pdma_user` module's device node.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAllowed`](crate::Error::NotAllowed) when the module is not loaded, has another version than this
+    /// library needs, or may not be used by this user, and on a recorded machine.
+    pub fn module(&self) -> Result<Module> {
+        let module = Arc::clone(&self.seam).module()?;
+        let info = module.info().map_err(|error| control::refuse(control::NODE, error))?;
+        if info.major == control::MAJOR { Ok(module) } else { Err(control::other_version(info.major)) }
     }
 
     pub(crate) fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

@@ -4,16 +4,16 @@ use std::{
     collections::BTreeSet,
     io,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
-    Backing, MachineKind, NotRecorded, Seam, Snapshot,
+    Backing, MachineKind, Module, NotRecorded, Seam, Snapshot,
     facts::Facts,
     file::{Access, OpenFile, memfd},
     ring::Ring,
 };
-use crate::{Error, Refusal, Result, pci::Address};
+use crate::{Error, Refusal, Result, control, pci::Address};
 
 /// Answers from a snapshot, and keeps account of what it could not answer.
 #[derive(Debug)]
@@ -72,6 +72,10 @@ impl Seam for Recorded {
         Err(only_facts(provider, "no memory can be allocated"))
     }
 
+    fn module(self: Arc<Self>) -> Result<Module> {
+        Err(only_facts(control::NODE, "the module cannot be asked"))
+    }
+
     fn ring(&self, _depth: u32) -> Result<Box<dyn Ring>> {
         Err(only_facts("queue", "no data can be moved"))
     }
@@ -117,6 +121,7 @@ mod tests {
             machine.open(Path::new("/dev/nvme0n1"), Access::Read).map(drop),
             machine.backing("0000:01:00.0".parse().unwrap(), 4096).map(drop),
             machine.ring(8).map(drop),
+            machine.module().map(drop),
         ];
         for refused in refused.map(Result::unwrap_err) {
             assert!(matches!(refused, Error::NotAllowed(_)));

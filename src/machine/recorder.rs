@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Backing, Machine, MachineKind, Seam, Snapshot,
+    Backing, Machine, MachineKind, Module, Seam, Snapshot,
     facts::Facts,
     file::{Access, OpenFile},
     recorded::allocate,
@@ -134,6 +134,10 @@ impl Seam for Tape {
             asked.at(allocate(provider)).read = Some(opened);
         }
         backing
+    }
+
+    fn module(self: Arc<Self>) -> Result<Module> {
+        self.machine.module()
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

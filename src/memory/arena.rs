@@ -1,4 +1,4 @@
-//! One mapping of peer memory, many allocations.
+//! One piece of peer memory, many allocations.
 
 use std::{
     fmt,
@@ -8,11 +8,11 @@ use std::{
 use super::{PeerMemory, Provider, ranges::Ranges};
 use crate::{Error, Refusal, Result};
 
-/// Peer memory to allocate from without asking the kernel: one mapping, parts of it by best fit.
+/// Peer memory to allocate from without asking the kernel: one piece, parts of it by best fit.
 ///
 /// The kernel's pool hands out whole pages, gives a mapping back page by page, and searches a bitmap for each; a program
-/// that lives for days takes its memory once and divides it here. Cheap to clone; clones are the same arena. The mapping
-/// goes back to the provider when the arena and everything allocated from it are gone.
+/// that lives for days takes its memory once and divides it here. A file that is bound to one part of a buffer of the module's
+/// is bound to all of them. Cheap to clone; clones are the same arena. The memory goes back to the provider when the arena and everything allocated from it are gone.
 ///
 /// ```
 /// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, memory::{Arena, Provider}};
@@ -46,8 +46,13 @@ impl Arena {
     ///
     /// As [`Provider::allocate`].
     pub fn new(provider: &Provider, length: usize) -> Result<Self> {
-        let memory = provider.allocate(length)?;
-        Ok(Self { ranges: Arc::new(Mutex::new(Ranges::new(memory.len()))), memory })
+        provider.allocate(length).map(Self::of)
+    }
+
+    /// Divides memory of either kind. Whoever holds clones of it shares its bytes with the arena.
+    #[must_use]
+    pub fn of(memory: PeerMemory) -> Self {
+        Self { ranges: Arc::new(Mutex::new(Ranges::new(memory.len()))), memory }
     }
 
     /// Takes `length` bytes at an address that is a multiple of `alignment`. 4 is all that NVMe asks for; prefer 4096.
@@ -56,7 +61,7 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: a length of 0, or an alignment that is no power of two or above 4096 (the mapping itself is
+    /// - [`Error::Invalid`]: a length of 0, or an alignment that is no power of two or above 4096 (the memory itself is
     ///   aligned to pages, no more).
     /// - [`Error::PoolExhausted`]: no free range is long enough; the message says how long the longest is.
     pub fn allocate(&self, length: usize, alignment: usize) -> Result<PeerMemory> {

@@ -16,14 +16,21 @@ use std::{
     },
 };
 
-use super::{HostSlice, PeerSlice, View};
-use crate::{Error, Refusal, Result, SyscallError, machine::memfd};
+use super::{
+    HostSlice, PeerSlice, View,
+    view::{Owner, Store},
+};
+use crate::{
+    Error, Refusal, Result, SyscallError,
+    machine::{Place, memfd},
+};
 
 /// Bytes that a copier moves at a time between a caller's buffer and peer memory.
 const SCRATCH: usize = 1 << 20;
 
 /// Copies between host and peer memory, on the CPU: slow (a BAR is uncached), but it never faults and never tears a
-/// reference. It ends with [`Error::Io`] when the provider has gone.
+/// reference. To and from a buffer of the module's it is the module that copies, or the [`Hooks`](super::Hooks) that the
+/// memory was registered with. It ends with [`Error::Io`] when the provider has gone.
 #[derive(Debug)]
 pub struct Copier {
     /// A memfd of [`SCRATCH`] bytes.
@@ -50,6 +57,9 @@ impl Copier {
     /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
     pub fn write(&mut self, from: &[u8], to: &PeerSlice) -> Result<()> {
         let to = to.0.part(..from.len())?;
+        if let Store::Buffer(buffer) = to.store() {
+            return buffer.write(to.offset, from);
+        }
         for (index, chunk) in from.chunks(SCRATCH).enumerate() {
             self.scratch.write_all_at(chunk, 0).map_err(no_scratch)?;
             let part = to.part(index * SCRATCH..index * SCRATCH + chunk.len())?;
@@ -65,6 +75,9 @@ impl Copier {
     /// [`Error::Invalid`] when `from` is shorter; [`Error::Io`] when the provider has gone.
     pub fn read(&mut self, from: &PeerSlice, to: &mut [u8]) -> Result<()> {
         let from = from.0.part(..to.len())?;
+        if let Store::Buffer(buffer) = from.store() {
+            return buffer.read(from.offset, to);
+        }
         for (index, chunk) in to.chunks_mut(SCRATCH).enumerate() {
             let part = from.part(index * SCRATCH..index * SCRATCH + chunk.len())?;
             transfer("pwrite", store, &self.scratch, 0, &part)?;
@@ -73,27 +86,39 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies all of `from` to the start of `to`, in one go.
+    /// Copies all of `from` to the start of `to`.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
     pub fn to_peer(&self, from: &HostSlice, to: &PeerSlice) -> Result<()> {
         let to = to.0.part(..from.len())?;
-        transfer("pread", load, &from.file, from.view.offset, &to)
+        let Store::Buffer(buffer) = to.store() else {
+            return transfer("pread", load, &from.file, from.view.offset, &to);
+        };
+        in_steps(to.len(), |at, bounce| {
+            from.slice(at..at + bounce.len())?.read(bounce)?;
+            buffer.write(to.offset + at, bounce)
+        })
     }
 
-    /// Copies all of `from` to the start of `to`, in one go.
+    /// Copies all of `from` to the start of `to`.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when `to` is shorter; [`Error::Io`] when the provider has gone.
     pub fn to_host(&self, from: &PeerSlice, to: &HostSlice) -> Result<()> {
         let to = to.slice(..from.len())?;
-        transfer("pwrite", store, &to.file, to.view.offset, &from.0)
+        let Store::Buffer(buffer) = from.0.store() else {
+            return transfer("pwrite", store, &to.file, to.view.offset, &from.0);
+        };
+        in_steps(from.len(), |at, bounce| {
+            buffer.read(from.0.offset + at, bounce)?;
+            to.slice(at..at + bounce.len())?.write(bounce)
+        })
     }
 
-    /// Fills `to` with zeroes. It takes a copier that was never used: its scratch memfd is one hole.
+    /// Fills mapped memory with zeroes. It takes a copier that was never used: its scratch memfd is one hole.
     pub(super) fn zero(self, to: &PeerSlice) -> Result<()> {
         for start in (0..to.len()).step_by(SCRATCH) {
             let part = to.0.part(start..to.len().min(start + SCRATCH))?;
@@ -101,6 +126,18 @@ impl Copier {
         }
         Ok(())
     }
+}
+
+/// Walks `length` bytes by a bounce in ordinary memory: host memory that a device may write cannot be borrowed, and a buffer
+/// of the module's has no address to read it to.
+fn in_steps(length: usize, mut step: impl FnMut(usize, &mut [u8]) -> Result<()>) -> Result<()> {
+    const BOUNCE: usize = 64 << 10;
+    let mut bounce = vec![0; length.min(BOUNCE)];
+    for at in (0..length).step_by(BOUNCE) {
+        let rest = bounce.len().min(length - at);
+        step(at, &mut bounce[..rest])?;
+    }
+    Ok(())
 }
 
 /// From the file to the address: pread(2).
@@ -122,8 +159,9 @@ fn transfer(name: &'static str, call: Call, file: &fs::File, offset: usize, view
     let mut done = 0;
     while done < view.len() {
         let rest = view.part(done..)?;
+        let Place::Address(address) = rest.place() else { return Err(gone(name, view, libc::EFAULT)) };
         let position = libc::off_t::try_from(offset + done).map_err(|_| gone(name, view, libc::EFBIG))?;
-        match call(file.as_raw_fd(), rest.address(), rest.len(), position) {
+        match call(file.as_raw_fd(), address, rest.len(), position) {
             0 => return Err(gone(name, view, libc::ENODATA)),
             count if count > 0 => done += rest.len().min(count.unsigned_abs()),
             _ => match io::Error::last_os_error().raw_os_error() {
@@ -137,7 +175,7 @@ fn transfer(name: &'static str, call: Call, file: &fs::File, offset: usize, view
 
 fn gone(call: &'static str, view: &View, errno: i32) -> Error {
     let source = io::Error::from_raw_os_error(errno);
-    let thing = view.owner().map_or_else(|| "host memory".to_owned(), |owner| owner.provider.to_string());
+    let thing = view.owner().map_or_else(|| "host memory".to_owned(), |Owner { provider, .. }| provider.to_string());
     let refusal = if errno == libc::EFAULT {
         Refusal::new(thing, "its memory has gone: the provider was unbound", "bind it again and allocate anew")
     } else {

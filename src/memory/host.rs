@@ -2,7 +2,10 @@
 
 use std::{fs, io, ops::RangeBounds, os::unix::fs::FileExt, sync::Arc};
 
-use super::mapping::{Mapping, View};
+use super::{
+    mapping::Mapping,
+    view::{Store, View},
+};
 use crate::{Error, Refusal, Result, machine::memfd};
 
 /// Host memory that storage can move data to and from, zeroed, page-aligned.
@@ -36,7 +39,7 @@ impl HostMemory {
         let file = fs::File::from(memfd(c"p2pdma host memory", length as u64)?);
         let failed = |source| Error::syscall("mmap", "host memory", source, "ask for less");
         let mapping = Mapping::new(&file, length, None).map_err(failed)?;
-        Ok(Self { all: HostSlice { view: mapping.view(), file: Arc::new(file) } })
+        Ok(Self { all: HostSlice { view: Store::Mapped(mapping).view(), file: Arc::new(file) } })
     }
 
     /// Length in bytes.

@@ -1,10 +1,11 @@
-//! Peer memory: an allocation of a provider's pool, mapped.
+//! Peer memory: mapped, or behind a buffer of the module's.
 
 use std::{io, ops::RangeBounds};
 
 use super::{
     Copier, Provider,
-    mapping::{Mapping, Owner, View},
+    mapping::Mapping,
+    view::{Owner, Store, View},
 };
 use crate::{
     Error, Refusal, Result,
@@ -12,10 +13,10 @@ use crate::{
     pci::Address,
 };
 
-/// An allocation of a provider's memory. It goes back to the pool when this, its slices and the operations on them are
-/// gone.
+/// A piece of a provider's memory. It goes back when this, its slices and the operations on them are gone.
 ///
-/// There is no way to borrow it. Copy with a [`Copier`], move data with a [`Queue`](crate::transfer::Queue).
+/// There are two kinds, which are used alike: mapped into this process ([`Provider::allocate`]), and kept by the p2pdma_user
+/// module, without an address ([`Provider::allocate_buffer`], [`Provider::register`]). There is no way to borrow either. Copy with a [`Copier`], move data with a [`Queue`](crate::transfer::Queue).
 #[derive(Debug, Clone)]
 pub struct PeerMemory {
     pub(super) view: View,
@@ -36,10 +37,10 @@ impl PeerMemory {
         let backing = machine.backing(address, length)?;
         // The device may have got another driver since it was found. What is open belongs to the pool of the driver that
         // is there now or, if it changes once more, to one that is gone and cannot be mapped (kernfs_fop_mmap).
-        Provider::find(machine, address)?;
-        let owner = Owner { machine: machine.id(), provider: address };
+        Provider::find(machine, address)?.may_be_allocated()?;
+        let owner = Owner { machine: machine.id(), provider: address, buffer: None };
         let mapping = Mapping::new(&backing.fd, length, Some(owner)).map_err(|e| not_mapped(provider, length, e))?;
-        let memory = Self { view: mapping.with_lease(backing.lease).view(), owner };
+        let memory = Self { view: Store::Mapped(mapping.with_lease(backing.lease)).view(), owner };
         Copier::new()?.zero(&memory.all())?;
         Ok(memory)
     }
@@ -54,7 +55,7 @@ impl PeerMemory {
         self.owner
     }
 
-    /// Length in bytes, as asked for.
+    /// Length in bytes, as asked for or as registered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.view.len()

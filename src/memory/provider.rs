@@ -1,13 +1,15 @@
 //! A device whose memory is used.
 
+use std::os::fd::AsFd;
+
 use crate::{
     Error, Refusal, Result, control,
     machine::{Machine, P2pmem},
-    memory::PeerMemory,
+    memory::{Hooks, PeerMemory},
     pci::Address,
 };
 
-/// Drivers whose pool may be mapped. Any other pool may hold live memory: NVIDIA's driver gives all of BAR 1 to p2pdma
+/// Drivers whose pool may be allocated from. Any other pool may hold live memory: NVIDIA's driver gives all of BAR 1 to p2pdma
 /// and never allocates from the pool, so that its `allocate` hands out what other processes compute on.
 const TRUSTED_DRIVERS: [&str; 2] = ["nvme", control::DRIVER];
 
@@ -20,27 +22,35 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The provider at `address`.
+    /// The provider at `address`, whoever's driver it has.
     ///
     /// # Errors
     ///
-    /// - [`Error::NotFound`]: no such device, or it has given no memory to p2pdma.
-    /// - [`Error::ForeignProvider`]: its driver is not one whose memory may be allocated, or the pool is not published
-    ///   (an NVMe CMB that is not meant for data).
+    /// [`Error::NotFound`]: no such device, or it has given no memory to p2pdma.
     pub fn find(machine: &Machine, address: Address) -> Result<Self> {
         let facts = machine.facts();
         let directory = facts
             .link(&format!("/sys/bus/pci/devices/{address}"))
             .map_err(|_| Error::NotFound(Refusal::new(address, "no such PCI device", "see `p2pbench topo`")))?;
         let driver = facts.link_name(&format!("{directory}/driver")).unwrap_or_else(|| "none".to_owned());
-        let pool = P2pmem::read(facts, &directory).ok_or_else(|| no_pool(address, &driver))?;
-        if !TRUSTED_DRIVERS.contains(&driver.as_str()) {
-            return Err(foreign(address, &driver));
-        }
-        if pool.published == Some(false) {
-            return Err(unpublished(address));
-        }
+        P2pmem::read(facts, &directory).ok_or_else(|| no_pool(address, &driver))?;
         Ok(Self { machine: machine.clone(), address, driver })
+    }
+
+    /// Whether its pool may be allocated from.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignProvider`]: its driver is not one whose memory may be allocated, or the pool is not published (an
+    /// NVMe CMB that is not meant for data).
+    pub fn may_be_allocated(&self) -> Result<()> {
+        if !TRUSTED_DRIVERS.contains(&self.driver.as_str()) {
+            return Err(foreign(self.address, &self.driver));
+        }
+        match self.pool().and_then(|pool| pool.published) {
+            Some(false) => Err(unpublished(self.address)),
+            _ => Ok(()),
+        }
     }
 
     /// Where it is.
@@ -69,23 +79,53 @@ impl Provider {
     /// # Errors
     ///
     /// - [`Error::Invalid`]: a length of 0.
+    /// - [`Error::ForeignProvider`]: see [`may_be_allocated`](Self::may_be_allocated).
     /// - [`Error::PoolExhausted`]: no run of free memory is that long.
     /// - [`Error::NotAllowed`]: `p2pmem/allocate` is root's until somebody changes its group.
     /// - [`Error::Io`]: mmap failed, or the provider went away meanwhile.
     pub fn allocate(&self, length: usize) -> Result<PeerMemory> {
         PeerMemory::allocate(&self.machine, self, length)
     }
+
+    /// Allocates `length` bytes, rounded up to pages and filled with zeroes, by the p2pdma_user module: without root, and
+    /// without a mapping. Transfers cost the kernel less than with [`allocate`](Self::allocate).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: a length of 0.
+    /// - [`Error::ForeignProvider`]: see [`may_be_allocated`](Self::may_be_allocated).
+    /// - [`Error::PoolExhausted`]: no run of free memory is that long, or this user holds as much as root allows.
+    /// - [`Error::NotAllowed`]: the module is not loaded, or this user may not use it.
+    pub fn allocate_buffer(&self, length: usize) -> Result<PeerMemory> {
+        self.may_be_allocated()?;
+        PeerMemory::allocate_buffer(&self.machine, self.address, length)
+    }
+
+    /// Takes memory that this device's own driver has exported as a dma-buf, by the p2pdma_user module: a GPU's, whichever
+    /// driver it has. Its content is left as it is. The memory stays where it is until this is gone; the descriptor may be
+    /// closed.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: no dma-buf, or one whose memory is not this device's.
+    /// - [`Error::NotAllowed`]: root has not yet given the device's memory to p2pdma, the module is not loaded, or this user
+    ///   may not use it.
+    /// - [`Error::Io`]: what the driver that exported it says.
+    pub fn register(&self, dmabuf: impl AsFd, hooks: Hooks) -> Result<PeerMemory> {
+        PeerMemory::register(&self.machine, self.address, dmabuf, hooks)
+    }
 }
 
 fn no_pool(address: Address, driver: &str) -> Error {
     let cause = format!("its driver ({driver}) has given no memory to p2pdma");
-    let cure = "name an SSD with a CMB, or give a spare device to the p2pdma_user driver by driver_override";
+    let cure = "name an SSD with a CMB, or give a spare device to the p2pdma_user driver by driver_override, or have root \
+                write a GPU's address to /sys/bus/pci/drivers/p2pdma_user/provide";
     Error::NotFound(Refusal::new(address, cause, cure))
 }
 
 fn foreign(address: Address, driver: &str) -> Error {
     let cause = format!("its memory belongs to the driver `{driver}`, which may use it already");
-    let cure = "allocate from a device of the nvme or p2pdma_user driver";
+    let cure = "register a dma-buf of that driver's, or allocate from a device of the nvme or p2pdma_user driver";
     Error::ForeignProvider(Refusal::new(address, cause, cure))
 }
 

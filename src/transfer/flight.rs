@@ -1,10 +1,14 @@
 //! Operations in flight, and what they own.
 
-use super::receipt::{OperationId, Outcome, Receipt};
+use super::{
+    receipt::{OperationId, Outcome, Receipt},
+    target::Target,
+};
 use crate::{
+    control::Moved,
     machine::{Completion, Direction},
     memory::View,
-    storage::File,
+    verdict::Way,
 };
 
 /// What an operation owns until its completion is reaped: DMA may land in the memory until then.
@@ -13,7 +17,7 @@ pub(super) struct Operation {
     pub(super) direction: Direction,
     pub(super) requested: u32,
     pub(super) memory: View,
-    pub(super) _file: File,
+    pub(super) _target: Target,
 }
 
 /// A table of operations in flight, as long as the queue is deep. It allocates nothing after it was made.
@@ -73,16 +77,21 @@ impl Flight {
 
 impl Operation {
     fn receipt(&self, completion: Completion) -> Receipt {
-        let outcome = match u32::try_from(completion.result) {
-            Ok(moved) if moved <= self.requested => Outcome::Moved(moved),
+        let way = self.memory.owner().map(|owner| if owner.buffer.is_some() { Way::Module } else { Way::P2pmem });
+        let moved = match way {
+            Some(Way::Module) => Moved::of_command(completion.result),
+            _ => Moved::of_call(completion.result),
+        };
+        let outcome = match moved {
+            Ok(moved) if moved.bytes <= self.requested => Outcome::Moved(moved),
             // More than was asked for: whatever that is, it is not success.
             Ok(_) => Outcome::Failed(libc::EOVERFLOW),
-            Err(_) => Outcome::Failed(completion.result.saturating_neg()),
+            Err(errno) => Outcome::Failed(errno),
         };
         Receipt {
             operation: OperationId(completion.tag),
             direction: self.direction,
-            peer: self.memory.owner().is_some(),
+            way,
             requested: self.requested,
             outcome,
         }

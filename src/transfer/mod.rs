@@ -4,6 +4,9 @@
 //!   File + PeerMemory --bind: the verdict--> Pair --read, write--> Queue --wait--> Receipt
 //! ```
 //!
+//! The memory decides which way the data go. Mapped memory has an address, and io_uring's own READ and WRITE take it; a buffer
+//! of the p2pdma_user module's has none, and its operations are commands of the module's. The calls are the same.
+//!
 //! Nothing is ever copied silently: a pair that cannot go direct cannot be bound.
 
 mod flight;
@@ -12,6 +15,7 @@ mod plan;
 mod policy;
 mod queue;
 mod receipt;
+mod target;
 
 pub use crate::machine::Direction;
 pub use pair::Pair;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::target::Target;
 use crate::{
     Error, Refusal, Result,
-    machine::{Access, Direction},
+    machine::{Access, Direction, Place},
     memory::{Owner, Slice},
     pci::Address,
     storage::File,
@@ -16,8 +17,8 @@ pub(super) const MOST: usize = 64 << 20;
 /// What memory and file are aligned to where a filesystem does not say: enough for any block device.
 const CAUTIOUS: u32 = 4096;
 
-/// A file bound to one provider's memory, or to the host's, in one queue. All that needs checking once is checked: the
-/// route, the block stack, direct I/O. Cheap to clone.
+/// A file bound to one provider's memory, to one buffer of the p2pdma_user module's, or to the host's memory, in one queue.
+/// All that needs checking once is checked: the route, the block stack, direct I/O. Cheap to clone.
 ///
 /// # Invariants
 ///
@@ -29,19 +30,19 @@ pub struct Pair {
     pub(super) owner: Option<Owner>,
 }
 
-/// A file's place in the file table of a queue's ring. The place is free for another file when the last pair is gone.
+/// A place in the file table of a queue's ring. It is free for another when the last pair is gone.
 #[derive(Debug)]
 pub(super) struct Registration {
     pub(super) queue: u64,
     pub(super) slot: u32,
-    pub(super) file: File,
+    pub(super) target: Target,
 }
 
 impl Pair {
     /// The file.
     #[must_use]
     pub fn file(&self) -> &File {
-        &self.registration.file
+        &self.registration.target.file
     }
 
     /// Whose memory; `None` for the host's.
@@ -53,13 +54,17 @@ impl Pair {
     /// Bytes to which file offsets and lengths must be aligned.
     #[must_use]
     pub fn offset_alignment(&self) -> u32 {
-        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.offset)
+        let bound = self.registration.target.bound().map(|bound| bound.offset_alignment);
+        // The filesystem may ask for more than the module, if it is not to copy.
+        let told = self.file().dio_alignment().map(|dio| dio.offset);
+        bound.max(told).unwrap_or(CAUTIOUS)
     }
 
-    /// Bytes to which addresses in memory must be aligned.
+    /// Bytes to which addresses in memory, or on the module's way offsets in the buffer, must be aligned.
     #[must_use]
     pub fn memory_alignment(&self) -> u32 {
-        self.file().dio_alignment().map_or(CAUTIOUS, |dio| dio.memory)
+        let bound = self.registration.target.bound().map(|bound| bound.memory_alignment);
+        bound.or(self.file().dio_alignment().map(|dio| dio.memory)).unwrap_or(CAUTIOUS)
     }
 
     /// Checks one operation; gives its length.
@@ -69,7 +74,7 @@ impl Pair {
             _ => return Err(self.bad(format!("a length of {} bytes", slice.len()), "ask for 1 byte to 64 MiB")),
         };
         if slice.view().owner() != self.owner {
-            return Err(self.bad("memory of another provider than the pair's", "bind the file to that memory too"));
+            return Err(self.bad("memory of another provider or buffer than the pair's", "bind the file to it too"));
         }
         if direction == Direction::Write && self.file().access() == Access::Read {
             return Err(self.bad("a write to a file opened for reading", "open it with Access::ReadWrite"));
@@ -91,7 +96,11 @@ impl Pair {
             return Err(self.bad(cause, "align both to the file's logical block"));
         }
         let memory = self.memory_alignment();
-        if slice.view().address().addr() % memory as usize != 0 {
+        let place = match slice.view().place() {
+            Place::Address(address) => address.addr() as u64,
+            Place::Buffer(offset) => offset,
+        };
+        if place % u64::from(memory) != 0 {
             return Err(self.bad(format!("the memory is not aligned to {memory} bytes"), "align the slice"));
         }
         Ok(())

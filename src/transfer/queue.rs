@@ -9,7 +9,6 @@
 use std::{
     io,
     mem::ManuallyDrop,
-    os::fd::AsFd,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +20,7 @@ use super::{
     flight::{Flight, Operation},
     pair::{Pair, Registration},
     receipt::{OperationId, Receipt},
+    target::Target,
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
@@ -123,7 +123,8 @@ impl Queue {
         })
     }
 
-    /// Binds a file to a provider's memory, if its bytes can go direct. The machine is looked at anew.
+    /// Binds a file to a provider's memory, if its bytes can go direct. The machine is looked at anew; for a buffer of the
+    /// p2pdma_user module's, the running kernel is asked too.
     ///
     /// # Errors
     ///
@@ -135,8 +136,8 @@ impl Queue {
         }
         self.check_machine(file)?;
         let topology = Topology::scan(&self.machine)?;
-        Verdict::judge(&topology, file, memory.provider())?.require()?;
-        self.pair(file, Some(memory.owner()))
+        let verdict = Verdict::judge(&topology, file, memory.provider())?;
+        self.pair(Target::peer(file, memory, verdict)?, Some(memory.owner()))
     }
 
     /// Binds a file to host memory, to stage data there.
@@ -148,7 +149,7 @@ impl Queue {
     pub fn bind_host(&mut self, file: &File) -> Result<Pair> {
         self.check_machine(file)?;
         Verdict::judge_host(file)?;
-        self.pair(file, None)
+        self.pair(Target::file(file), None)
     }
 
     fn check_machine(&self, file: &File) -> Result<()> {
@@ -168,30 +169,31 @@ impl Queue {
         self.check_own(&pair)?;
         let slot = pair.registration.slot;
         match Arc::into_inner(pair.registration) {
-            Some(last) => self.ring.unregister(slot).map_err(|source| registered(&last.file, source)),
+            Some(last) => self.ring.unregister(slot).map_err(|source| registered(&last.target.file, source)),
             None => Ok(()),
         }
     }
 
-    fn pair(&mut self, file: &File, owner: Option<Owner>) -> Result<Pair> {
-        let known = self.files.iter().filter_map(Weak::upgrade).find(|known| known.file.same(file));
+    fn pair(&mut self, target: Target, owner: Option<Owner>) -> Result<Pair> {
+        let known = self.files.iter().filter_map(Weak::upgrade).find(|known| known.target.same(&target));
         let registration = match known {
             Some(known) => known,
-            None => self.register(file)?,
+            None => self.register(target)?,
         };
         Ok(Pair { registration, owner })
     }
 
-    /// Puts a file into the first place of the ring's table that nobody uses.
-    fn register(&mut self, file: &File) -> Result<Arc<Registration>> {
+    /// Puts it into the first place of the ring's table that nobody uses.
+    fn register(&mut self, target: Target) -> Result<Arc<Registration>> {
         let unused = self.files.iter().position(|place| place.strong_count() == 0);
         let place = unused.unwrap_or(self.files.len());
         let slot = u32::try_from(place).ok().filter(|&slot| slot < self.ring.files()).ok_or_else(|| {
             let cause = format!("the queue already works on {place} files");
-            Error::QueueFull(Refusal::new(file, cause, "unbind pairs that are done with, or make another queue"))
+            let cure = "unbind pairs that are done with, or make another queue";
+            Error::QueueFull(Refusal::new(&target.file, cause, cure))
         })?;
-        self.ring.register(slot, file.as_fd()).map_err(|source| registered(file, source))?;
-        let registration = Arc::new(Registration { queue: self.id, slot, file: file.clone() });
+        self.ring.register(slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
+        let registration = Arc::new(Registration { queue: self.id, slot, target });
         match self.files.get_mut(place) {
             Some(unused) => *unused = Arc::downgrade(&registration),
             None => self.files.push(Arc::downgrade(&registration)),
@@ -231,14 +233,14 @@ impl Queue {
         self.check_own(pair)?;
         let length = pair.check(direction, offset, &slice)?;
         let memory = slice.into_view();
-        let address = memory.address();
-        let operation = Operation { direction, requested: length, memory, _file: pair.file().clone() };
+        let place = memory.place();
+        let operation = Operation { direction, requested: length, memory, _target: pair.registration.target.clone() };
         let full =
             || Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"));
         let id = self.flight.take(operation).map_err(|_| full())?;
-        let submission = Submission { direction, file: pair.registration.slot, offset, address, length, tag: id.0 };
-        // SAFETY: `address .. address + length` is the view that the flight table now owns: mapped, referenced by
-        // nobody, and kept until its completion is reaped or, with a leaked queue, for ever.
+        let submission = Submission { direction, file: pair.registration.slot, offset, place, length, tag: id.0 };
+        // SAFETY: the view that the flight table now owns starts at `place` and is `length` bytes long: a mapping that nobody
+        // references, or a buffer; either is kept until the completion is reaped or, with a leaked queue, for ever.
         let pushed = unsafe { self.ring.push(&submission) };
         // The ring has as many places as the table, so this happens only while earlier operations wait to be submitted.
         match pushed {

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::{Error, Refusal, Result, SyscallError, machine::Direction};
+use crate::{Error, Refusal, Result, SyscallError, control::Moved, machine::Direction, verdict::Way};
 
 /// Names an operation within its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,12 +25,16 @@ pub enum Evidence {
     /// The conditions under which Linux 6.12 does direct I/O held when the pair was bound: an `O_DIRECT` file whose
     /// filesystem reports an alignment, on an NVMe queue, with a route. Nothing watched the operation itself.
     Inferred,
+    /// The p2pdma_user module gave the kernel pages of the peer's memory and no others, and looked whether the filesystem
+    /// did direct I/O with them or went through the page cache.
+    Observed,
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inferred => f.write_str("inferred"),
+            Self::Observed => f.write_str("observed"),
         }
     }
 }
@@ -42,14 +46,15 @@ impl fmt::Display for Evidence {
 pub struct Receipt {
     pub(super) operation: OperationId,
     pub(super) direction: Direction,
-    pub(super) peer: bool,
+    /// `None`: to or from host memory.
+    pub(super) way: Option<Way>,
     pub(super) requested: u32,
     pub(super) outcome: Outcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Moved(u32),
+    Moved(Moved),
     Failed(i32),
 }
 
@@ -76,7 +81,7 @@ impl Receipt {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self.outcome {
-            Outcome::Moved(bytes) => bytes.into(),
+            Outcome::Moved(moved) => moved.bytes.into(),
             Outcome::Failed(_) => 0,
         }
     }
@@ -85,19 +90,32 @@ impl Receipt {
     /// storage does not hold, it does not send: the holes of a sparse file are zeroes that the CPU writes.
     #[must_use]
     pub fn bytes_direct(&self) -> u64 {
-        if self.peer { self.bytes() } else { 0 }
+        if self.way.is_some() && !self.is_buffered() { self.bytes() } else { 0 }
+    }
+
+    /// Bytes that were to go direct, and that the filesystem took through the page cache: the processor copied them.
+    #[must_use]
+    pub fn bytes_bounced(&self) -> u64 {
+        if self.way.is_some() && self.is_buffered() { self.bytes() } else { 0 }
     }
 
     /// Bytes that went between storage and host memory, because the caller asked for that.
     #[must_use]
     pub fn bytes_host(&self) -> u64 {
-        self.bytes() - self.bytes_direct()
+        if self.way.is_none() { self.bytes() } else { 0 }
+    }
+
+    fn is_buffered(&self) -> bool {
+        matches!(self.outcome, Outcome::Moved(Moved { buffered: true, .. }))
     }
 
     /// What [`bytes_direct`](Self::bytes_direct) rests on.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        Evidence::Inferred
+        match self.way {
+            Some(Way::Module) => Evidence::Observed,
+            _ => Evidence::Inferred,
+        }
     }
 
     /// The errno of an operation that failed.
@@ -115,15 +133,17 @@ impl Receipt {
         self.errno().is_none() && self.bytes() < self.requested()
     }
 
-    /// The number of bytes, if all of them moved.
+    /// The number of bytes, if all of them moved, and the way that they were to go.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the operation failed or fell short.
+    /// [`Error::Io`] when the operation failed or fell short; [`Error::NoDirectIo`] when the filesystem went through the
+    /// page cache: the bytes are where they belong, but nothing is ever copied silently.
     pub fn complete(self) -> Result<u64> {
         match self.outcome {
-            Outcome::Moved(bytes) if bytes == self.requested => Ok(bytes.into()),
-            Outcome::Moved(bytes) => Err(self.short(bytes)),
+            Outcome::Moved(moved) if moved.bytes < self.requested => Err(self.short(moved.bytes)),
+            Outcome::Moved(moved) if moved.buffered => Err(self.bounced()),
+            Outcome::Moved(moved) => Ok(moved.bytes.into()),
             Outcome::Failed(errno) => Err(self.failed(errno)),
         }
     }
@@ -134,24 +154,36 @@ impl Receipt {
         Error::Io { refusal: Refusal::new(self, cause, "ask for a range within the file"), source }
     }
 
+    fn bounced(&self) -> Error {
+        let cause = "the filesystem took it through the page cache: the processor copied every byte";
+        let cure = "write the range before (holes, preallocated extents), in whole blocks; see `p2pbench explain`";
+        Error::NoDirectIo(Refusal::new(self, cause, cure))
+    }
+
     fn failed(&self, errno: i32) -> Error {
-        let (cause, cure) = explain(errno);
+        let (cause, cure) = explain(errno, self.way);
         let source = SyscallError { call: self.call(), source: io::Error::from_raw_os_error(errno) };
         Error::Io { refusal: Refusal::new(self, cause, cure), source }
     }
 
     fn call(&self) -> &'static str {
-        match self.direction {
-            Direction::Read => "IORING_OP_READ",
-            Direction::Write => "IORING_OP_WRITE",
+        match (self.way, self.direction) {
+            (Some(Way::Module), Direction::Read) => "P2PDMA_USER_READ",
+            (Some(Way::Module), Direction::Write) => "P2PDMA_USER_WRITE",
+            (_, Direction::Read) => "IORING_OP_READ",
+            (_, Direction::Write) => "IORING_OP_WRITE",
         }
     }
 }
 
 /// What the kernel means by an errno here. EREMOTEIO comes from two places; the verdict at bind excluded one of them
 /// (a queue without the feature), so it is the route: the topology or its ACS bits changed since.
-fn explain(errno: i32) -> (&'static str, &'static str) {
+fn explain(errno: i32, way: Option<Way>) -> (&'static str, &'static str) {
     match errno {
+        libc::ENODEV if way == Some(Way::Module) => (
+            "the peer memory has gone: its provider was unbound; the file is as it was",
+            "bind it again and allocate anew",
+        ),
         libc::EREMOTEIO => (
             "the kernel refused the route, though its rules allowed it when the pair was bound",
             "look at `p2pbench topo` again: ACS bits or the topology changed",

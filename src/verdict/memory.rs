@@ -5,7 +5,10 @@ use crate::{Error, Refusal, machine::Machine, memory::Provider, pci::Address, st
 
 /// Whether memory of `provider` could be allocated by mapping it. Nothing is allocated to find out.
 pub(super) fn finding(machine: &Machine, provider: Address) -> Option<Finding> {
-    let (what, severity, refusal) = match Provider::find(machine, provider).map(|_| no_permission(machine, provider)) {
+    let (what, severity, refusal) = match Provider::find(machine, provider)
+        .and_then(|found| found.may_be_allocated())
+        .map(|()| no_permission(machine, provider))
+    {
         Ok(refusal) => (What::NoPermission, Severity::Unknown, refusal?),
         Err(Error::NotFound(refusal)) => (What::NoPool, Severity::No, refusal),
         Err(error) if is_nvme(machine, provider) => (What::UnpublishedPool, Severity::No, error.refusal().clone()),

@@ -10,8 +10,10 @@ mod platform;
 mod route;
 mod storage;
 
+use std::mem::discriminant;
+
 use crate::{
-    Result,
+    Error, Result,
     pci::Address,
     storage::Source,
     topology::{Route, Topology},
@@ -66,7 +68,7 @@ impl Verdict {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`](crate::Error::NotFound) when `provider` or an NVMe function below the source is not in `topology`.
+    /// [`Error::NotFound`] when `provider` or an NVMe function below the source is not in `topology`.
     pub fn judge(topology: &Topology, source: impl AsRef<Source>, provider: Address) -> Result<Self> {
         let source = source.as_ref();
         let platform = platform::Platform::read(source.machine().facts());
@@ -83,7 +85,7 @@ impl Verdict {
     ///
     /// # Errors
     ///
-    /// [`Error::NoDirectIo`](crate::Error::NoDirectIo), with the cause.
+    /// [`Error::NoDirectIo`], with the cause.
     pub fn judge_host(source: impl AsRef<Source>) -> Result<()> {
         storage::silently_buffered(source.as_ref()).map_or(Ok(()), |finding| Err(finding.into()))
     }
@@ -96,7 +98,7 @@ impl Verdict {
         self
     }
 
-    /// The answer for mapped peer memory, which is what a [`Queue`](crate::transfer::Queue) uses.
+    /// The answer for mapped peer memory.
     #[must_use]
     pub fn answer(&self) -> Answer {
         self.way(Way::P2pmem)
@@ -137,15 +139,33 @@ impl Verdict {
         &self.routes
     }
 
-    /// Nothing when the answer is yes.
+    /// Nothing when the answer for this way is yes.
     ///
     /// # Errors
     ///
-    /// The finding that decides: [`Error::NoDirectIo`](crate::Error::NoDirectIo), [`Error::NoRoute`](crate::Error::NoRoute),
-    /// or [`Error::NotAllowed`](crate::Error::NotAllowed) when the answer is unknown. What cannot be known is not assumed.
-    pub fn require(self) -> Result<()> {
-        let decides = self.findings.into_iter().find(|finding| finding.is_in(Way::P2pmem));
+    /// The finding that decides: [`Error::NoDirectIo`], [`Error::NoRoute`], or [`Error::NotAllowed`] when the answer is
+    /// unknown. What cannot be known is not assumed.
+    pub fn require(self, way: Way) -> Result<()> {
+        let decides = self.findings.into_iter().find(|finding| finding.is_in(way));
         decides.map_or(Ok(()), |finding| Err(finding.into()))
+    }
+
+    /// Without what the running kernel has answered since, when the module bound a buffer to the file: that there is a route,
+    /// that the queue takes peer memory, or that root has vouched for the stack. It cannot know what a hypervisor hides.
+    pub(crate) fn settled_by_kernel(mut self) -> Self {
+        let asked = [What::RouteUnknown, What::NoRoute, What::OtherKernel, What::StackUnknown];
+        self.findings.retain(|finding| finding.severity != Severity::Unknown || !asked.contains(&finding.what));
+        self
+    }
+
+    /// What the module has refused, in more words: what the facts have against its way, or what they have against the other
+    /// way that is the same kind of no; else its own words.
+    pub(crate) fn explain(self, refused: Error) -> Error {
+        let no = |finding: &&Finding| finding.severity == Severity::No;
+        let same = |finding: &&Finding| discriminant(&Error::from((*finding).clone())) == discriminant(&refused);
+        let findings = || self.findings.iter().filter(no);
+        let known = findings().find(|finding| finding.is_in(Way::Module)).or_else(|| findings().find(same));
+        known.cloned().map_or(refused, Error::from)
     }
 }
 

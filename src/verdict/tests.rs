@@ -41,7 +41,7 @@ fn summary(verdict: &Verdict) -> (Answer, Answer, Vec<What>) {
 fn a_file_on_ext4_on_an_ssd_goes_direct() {
     let verdict = judge(&source(&mounted("ext4 /dev/nvme0n1 rw"), FILE, Access::ReadWrite), PEER);
     assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![]));
-    assert!(verdict.require().is_ok());
+    assert!(verdict.require(Way::P2pmem).is_ok());
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn each_cause_of_an_alignment_of_0_is_named() {
         let verdict = judge(&source, PEER);
         assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::SilentlyBuffered]));
         assert!(verdict.findings()[0].refusal.cause.contains(cause), "{cause}");
-        assert!(matches!(verdict.require(), Err(Error::NoDirectIo(_))));
+        assert!(matches!(verdict.require(Way::P2pmem), Err(Error::NoDirectIo(_))));
         let host = Verdict::judge_host(&source).expect_err("the page cache is no bounce");
         assert!(host.to_string().contains(cause), "{host}");
     }
@@ -155,7 +155,7 @@ fn with_fact(path: &str, text: &str) -> Verdict {
 fn past_a_host_bridge_another_kernel_may_judge_otherwise() {
     let verdict = with_fact("/proc/sys/kernel/osrelease", "6.15.3\n");
     assert_eq!(summary(&verdict), (Answer::Unknown, Answer::Unknown, vec![What::OtherKernel]));
-    assert!(matches!(verdict.require(), Err(Error::NotAllowed(_))), "what cannot be known is not assumed");
+    assert!(matches!(verdict.require(Way::P2pmem), Err(Error::NotAllowed(_))), "what cannot be known is not assumed");
 }
 
 #[test]

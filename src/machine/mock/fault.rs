@@ -17,8 +17,12 @@ pub enum Fault {
     Errno(i32),
     /// It never ends, as on a device that does not answer: its memory and file are not given back while the process lives.
     Withheld,
+    /// The filesystem takes it through the page cache. Only of a command of the module's, which tells; other operations
+    /// are not touched by it.
+    Buffered,
     /// The provider is unbound before it starts, as by `echo ADDRESS > /sys/bus/pci/drivers/.../unbind`: this and every later
-    /// operation on the provider's memory, and every copy, ends with EFAULT; its peer memory vanishes from sysfs.
+    /// operation on the provider's memory, and every copy, ends with EFAULT, those of the module's with ENODEV; its peer
+    /// memory vanishes from sysfs.
     /// Operations taken by the same queue before this one have ended by then.
     ProviderGone(Address),
 }

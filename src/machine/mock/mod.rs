@@ -5,17 +5,18 @@
 
 mod described;
 mod fault;
+mod file;
 mod function;
+mod module;
 mod pool;
 mod ring;
+mod route;
+mod seam;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    fmt,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,16 +25,16 @@ pub use fault::Fault;
 pub use function::{Function, Port};
 
 use super::{
-    Backing, MachineKind, Seam,
-    facts::Facts,
-    file::{Access, DeviceNumber, DioAlignment, FileKind, OpenFile, memfd},
-    ring::{KernelRing, Ring},
+    file::{DeviceNumber, FileKind, memfd},
     snapshot::Snapshot,
 };
-use crate::{Error, Refusal, Result, pci::Address};
+use crate::{Error, Result, machine::Facts, pci::Address};
 use fault::Script;
-use pool::{Lack, Pool};
-use ring::MockRing;
+use file::MockFile;
+use module::Counts;
+pub(super) use module::{Buffer, Node, Pair};
+use pool::Pool;
+use seam::no_file;
 
 /// The logical block of every mock SSD, in bytes.
 const BLOCK: u32 = 512;
@@ -55,7 +56,6 @@ pub enum Cpu {
 /// assert_eq!(machine.kind().to_string(), "mock");
 /// # Ok::<(), p2pdma::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Mock {
     facts: Snapshot,
     /// Where each function's directory is, to hang children below it.
@@ -63,15 +63,12 @@ pub struct Mock {
     files: BTreeMap<PathBuf, MockFile>,
     pools: BTreeMap<Address, Arc<Pool>>,
     script: Arc<Script>,
-}
-
-#[derive(Debug)]
-struct MockFile {
-    fd: OwnedFd,
-    kind: FileKind,
-    size: u64,
-    /// Its logical block in bytes.
-    block: u32,
+    /// What the module's users hold.
+    counts: Counts,
+    /// The errno with which the module's node does not open.
+    no_module: Option<i32>,
+    /// Whose memory it is that stands behind what [`export`](Mock::export) gave, by inode.
+    exports: BTreeMap<(libc::dev_t, libc::ino_t), Address>,
 }
 
 impl Mock {
@@ -95,6 +92,9 @@ impl Mock {
             files: BTreeMap::new(),
             pools: BTreeMap::new(),
             script: Arc::default(),
+            counts: Counts::default(),
+            no_module: None,
+            exports: BTreeMap::new(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Mock {
     }
 
     /// Lets an operation fail. `operation` counts from 0 over all queues of the machine, in the order in which they take
-    /// operations. A machine without faults runs on the kernel's own ring.
+    /// operations.
     ///
     /// ```
     /// use p2pdma::{machine::{Access, Machine, Mock, mock::{Cpu, Fault}}, memory::HostMemory, storage::File, transfer::Queue};
@@ -224,110 +224,67 @@ impl Mock {
         self
     }
 
-    fn add_file(&mut self, path: &Path, kind: FileKind, block: u32, content: &[u8]) -> Result<()> {
-        let failed = |source| Error::syscall("pwrite", path.display(), source, "free some memory");
-        let size = content.len() as u64;
-        let file = fs::File::from(memfd(c"p2pdma mock file", size)?);
-        file.write_all_at(content, 0).map_err(failed)?;
-        self.files.insert(path.to_owned(), MockFile { fd: file.into(), kind, size, block });
-        Ok(())
-    }
-
-    fn pool_of(&self, path: &str) -> Option<&Pool> {
-        let directory = path.strip_suffix("/p2pmem/available")?;
-        let address = directory.rsplit('/').next()?.parse().ok()?;
-        self.pools.get(&address).map(|pool| &**pool)
-    }
-
-    /// A device without driver gives no memory: both leave sysfs when a provider is unbound.
-    fn still_there(&self, path: &str) -> io::Result<()> {
-        let mut parts = path.split('/').rev().skip_while(|part| !matches!(*part, "p2pmem" | "driver")).skip(1);
-        let address = parts.next().and_then(|part| part.parse::<Address>().ok());
-        let gone = address.and_then(|address| self.pools.get(&address)).is_some_and(|pool| pool.is_gone());
-        if gone { Err(absent()) } else { Ok(()) }
-    }
-}
-
-impl Seam for Mock {
-    fn kind(&self) -> MachineKind {
-        MachineKind::Mock
-    }
-
-    fn facts(&self) -> &dyn Facts {
+    /// Takes the `p2pdma_user` module away: its node answers this errno, 2 (`ENOENT`) where it is not loaded, 13 (`EACCES`)
+    /// where this user may not use it.
+    ///
+    /// ```
+    /// use p2pdma::machine::{Machine, Mock, mock::Cpu};
+    /// let mut mock = Mock::one_switch(Cpu::AmdZen)?;
+    /// mock.without_module(2);
+    /// let refused = Machine::mock(mock).module().unwrap_err();
+    /// assert!(refused.to_string().ends_with("load it: modprobe p2pdma_user"));
+    /// # Ok::<(), p2pdma::Error>(())
+    /// ```
+    pub fn without_module(&mut self, errno: i32) -> &mut Self {
+        self.no_module = Some(errno);
         self
     }
 
-    fn open(&self, path: &Path, _access: Access) -> Result<OpenFile> {
-        let file = self.files.get(path).ok_or_else(|| no_file(path))?;
-        let failed = |source| Error::syscall("dup", path.display(), source, "raise the limit on open files");
-        let fd = file.fd.as_fd().try_clone_to_owned().map_err(failed)?;
-        let dio = Some(DioAlignment { memory: 4, offset: file.block });
-        Ok(OpenFile { fd, kind: file.kind, size: file.size, dio, flags: None })
+    /// Memory of a device that its driver exports, as a GPU's does: what stands for a dma-buf. It reads and writes like a
+    /// file, which is the device's own view of its memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the memory cannot be had.
+    pub fn export(&mut self, provider: Address, length: u64) -> Result<OwnedFd> {
+        let fd = memfd(c"p2pdma mock dma-buf", length)?;
+        let failed = |errno: nix::errno::Errno| Error::syscall("fstat", provider, errno.into(), "see the errno");
+        let stat = nix::sys::stat::fstat(&fd).map_err(failed)?;
+        self.exports.insert((stat.st_dev, stat.st_ino), provider);
+        Ok(fd)
     }
 
-    fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
-        let pool = self.pools.get(&provider).ok_or_else(|| no_file(Path::new(&provider.to_string())))?;
-        match pool.lend(length as u64, !self.script.is_empty())? {
-            Ok((fd, lease)) => Ok(Backing { fd, lease: Some(Box::new(lease)) }),
-            Err(Lack::Gone) => {
-                let path = format!("/sys/bus/pci/devices/{provider}/p2pmem/allocate");
-                Err(Error::syscall("open", path, absent(), "bind the provider again"))
-            }
-            Err(Lack::Free(free)) => {
-                let cause = format!("{free} bytes of its {} are free", pool.size);
-                Err(Error::PoolExhausted(Refusal::new(provider, cause, "ask for less, or free other allocations")))
-            }
-        }
+    fn add_file(&mut self, path: &Path, kind: FileKind, block: u32, content: &[u8]) -> Result<()> {
+        self.files.insert(path.to_owned(), MockFile::new(path, kind, block, content)?);
+        Ok(())
     }
 
-    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        let kernel = KernelRing::new(depth)?;
-        if self.script.is_empty() {
-            return Ok(Box::new(kernel));
-        }
-        Ok(Box::new(MockRing::new(kernel, Arc::clone(&self.script), self.pools.clone())))
-    }
-}
-
-/// The snapshot, but for what changes: how much of a pool is free, and what vanishes with a provider.
-impl Facts for Mock {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        self.still_there(path)?;
-        match self.pool_of(path) {
-            Some(pool) => Ok(format!("{}\n", pool.available()).into_bytes()),
-            None => self.facts.read(path),
-        }
+    /// The file that a descriptor has open.
+    fn file_of(&self, fd: BorrowedFd<'_>) -> Option<&MockFile> {
+        self.files.values().find(|file| file.is(fd))
     }
 
-    fn size(&self, path: &str) -> io::Result<u64> {
-        self.still_there(path)?;
-        self.facts.size(path)
-    }
-
-    fn link(&self, path: &str) -> io::Result<String> {
-        self.still_there(path)?;
-        self.facts.link(path)
-    }
-
-    fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        self.still_there(path)?;
-        let mut names = self.facts.list(path)?;
-        names.retain(|name| self.still_there(&format!("{path}/{name}")).is_ok());
-        Ok(names)
+    /// The directory of the function that a file lies on.
+    fn function_of(&self, file: &MockFile) -> Option<&str> {
+        let block = self.facts.link(&format!("/sys/dev/block/{}", file.kind.device())).ok()?;
+        let mut directories = self.directories.values().map(String::as_str);
+        directories.find(|directory| block.strip_prefix(directory).is_some_and(|rest| rest.starts_with("/nvme/")))
     }
 }
 
-fn absent() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOENT)
+/// Not the facts: they would be pages of numbers.
+impl fmt::Debug for Mock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directories, files, .. } = self;
+        let (functions, files) = (directories.keys(), files.keys());
+        let mut list = f.debug_list();
+        list.entries(functions.map(Address::to_string)).entries(files).finish()
+    }
 }
 
 /// In domain 0, function 0.
 fn at(bus: u8, device: u8) -> Address {
     Address { domain: 0, bus, device, function: 0 }
-}
-
-fn no_file(path: &Path) -> Error {
-    Error::NotFound(Refusal::new(path.display(), "the mock machine has no such file or device", "check the name"))
 }
 
 /// 8 bytes at a time, a number that tells its offset and is not zero (the multiplier is odd: a bijection).
@@ -342,6 +299,7 @@ fn pattern(length: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{Access, Seam};
 
     #[test]
     fn the_mock_has_files_only_where_it_says() {

@@ -8,6 +8,9 @@ use std::{
 
 use crate::{Result, machine::file::memfd};
 
+/// What a pool counts in.
+const PAGE: u64 = 4096;
+
 /// A provider's memory. The bytes are in a memfd for each allocation.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -56,15 +59,16 @@ impl Pool {
         self.state().gone
     }
 
-    /// Lends `length` bytes; with `revocable`, keeps a hand on them for [`go`](Self::go).
+    /// Lends `length` bytes, of which it counts whole pages, as the kernel's pools do; with `revocable`, keeps a hand on them for [`go`](Self::go).
     pub(super) fn lend(
         self: &Arc<Self>,
         length: u64,
         revocable: bool,
     ) -> Result<std::result::Result<(OwnedFd, Lease), Lack>> {
+        let pages = length.next_multiple_of(PAGE);
         let mut state = self.state();
         let free = self.size - state.used;
-        if state.gone || length > free {
+        if state.gone || pages > free {
             return Ok(Err(if state.gone { Lack::Gone } else { Lack::Free(free) }));
         }
         let fd = memfd(c"p2pdma mock peer memory", length)?;
@@ -73,8 +77,8 @@ impl Pool {
             .map_err(|source| crate::Error::syscall("dup", "peer memory", source, "raise the limit on open files"))?;
         state.lent.retain(|lent| lent.strong_count() > 0);
         state.lent.extend(lent.as_ref().map(Arc::downgrade));
-        state.used += length;
-        Ok(Ok((fd, Lease { pool: Arc::clone(self), length, _lent: lent })))
+        state.used += pages;
+        Ok(Ok((fd, Lease { pool: Arc::clone(self), length: pages, _lent: lent })))
     }
 
     /// Takes the memory away from all who have it mapped: behind the end of a file there is none, so that the kernel
@@ -107,22 +111,22 @@ mod tests {
 
     #[test]
     fn a_pool_lends_no_more_than_it_has_and_takes_back() {
-        let pool = Pool::new(100);
-        let (_fd, lease) = pool.lend(60, false).unwrap().unwrap();
-        assert_eq!(pool.lend(41, false).unwrap().err(), Some(Lack::Free(40)));
-        assert_eq!(pool.available(), 40);
+        let pool = Pool::new(3 * PAGE);
+        let (_fd, lease) = pool.lend(PAGE + 1, false).unwrap().unwrap();
+        assert_eq!(pool.lend(PAGE + 1, false).unwrap().err(), Some(Lack::Free(PAGE)));
+        assert_eq!(pool.available(), PAGE, "it counts whole pages");
         drop(lease);
-        assert_eq!(pool.available(), 100);
+        assert_eq!(pool.available(), 3 * PAGE);
     }
 
     #[test]
     fn what_goes_takes_its_memory_along_and_lends_no_more() {
-        let pool = Pool::new(100);
+        let pool = Pool::new(PAGE);
         let (fd, lease) = pool.lend(60, true).unwrap().unwrap();
         pool.go();
         assert_eq!(nix::sys::stat::fstat(&fd).unwrap().st_size, 0);
         assert_eq!(pool.lend(1, true).unwrap().err(), Some(Lack::Gone));
         drop(lease);
-        assert_eq!(pool.available(), 100);
+        assert_eq!(pool.available(), PAGE);
     }
 }

@@ -1,34 +1,42 @@
-//! A ring with faults, around the kernel's.
+//! A mock machine's ring, around the kernel's: it does the module's commands as reads and writes, devices have an end, and
+//! faults come as the script says.
 //!
 //! # Safety
 //!
 //! It passes operations on as they are or shorter, and none before its `enter`, so that the caller's promise covers what the
-//! kernel is told and when. What it keeps to itself is told to nobody. Addresses that wait for `enter` are numbers here: only
-//! the kernel looks behind them.
+//! kernel is told and when; of a command it passes on the part of the buffer's mapping that the command names, which it has
+//! found to lie within, and the caller has promised that the buffer stays. What it keeps to itself is told to nobody.
+//! Addresses that wait for `enter` are numbers here: only the kernel looks behind them.
 #![expect(unsafe_code, reason = "passes on what its caller lends to the kernel")]
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    os::fd::BorrowedFd,
+    os::fd::AsFd,
     ptr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use super::{
     fault::{Fault, Script},
+    file::device_end,
+    module::{Pair, within},
     pool::Pool,
 };
 use crate::{
-    machine::ring::{Completion, Direction, Full, KernelRing, Ring, Submission},
+    control::{BUFFERED, Direction, Transfer},
+    machine::{
+        module::OfModule,
+        ring::{Completion, Full, KernelRing, Place, Registrant, Ring, Submission},
+    },
     pci::Address,
 };
 
 /// The longest that a provider waits for earlier operations before it goes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The kernel's ring, but for the operations that the script names.
+/// The kernel's ring, but for what devices and the module do, and for the operations that the script names.
 #[derive(Debug)]
 pub(super) struct MockRing {
     kernel: KernelRing,
@@ -36,6 +44,10 @@ pub(super) struct MockRing {
     in_kernel: usize,
     script: Arc<Script>,
     pools: BTreeMap<Address, Arc<Pool>>,
+    /// By their place in the file table.
+    files: Vec<Option<Registered>>,
+    /// Commands that were taken and not reaped.
+    commands: Vec<Command>,
     /// What comes at the next `enter`, in this order: a provider goes, and operations behind that.
     held: VecDeque<Step>,
     /// Operations that start with the next `enter` and of which the kernel learns nothing.
@@ -44,6 +56,20 @@ pub(super) struct MockRing {
     started: VecDeque<Completion>,
     /// These can be reaped now.
     ended: VecDeque<Completion>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    /// Where a device ends.
+    end: Option<u64>,
+    pair: Option<Pair>,
+}
+
+#[derive(Debug)]
+struct Command {
+    tag: u64,
+    pair: Pair,
+    buffered: bool,
 }
 
 #[derive(Debug)]
@@ -58,46 +84,93 @@ struct Held {
     direction: Direction,
     file: u32,
     offset: u64,
-    address: usize,
+    place: HeldPlace,
     length: u32,
     tag: u64,
+    most: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum HeldPlace {
+    Address(usize),
+    Buffer(u64),
 }
 
 impl Held {
-    fn new(submission: &Submission, length: u32) -> Self {
-        let Submission { direction, file, offset, address, tag, .. } = *submission;
-        Self { direction, file, offset, address: address.expose_provenance(), length, tag }
+    fn new(submission: &Submission, most: u32) -> Self {
+        let Submission { direction, file, offset, place, length, tag } = *submission;
+        let place = match place {
+            Place::Address(address) => HeldPlace::Address(address.expose_provenance()),
+            Place::Buffer(at) => HeldPlace::Buffer(at),
+        };
+        Self { direction, file, offset, place, length, tag, most }
     }
 
     fn submission(&self) -> Submission {
-        let Self { direction, file, offset, address, length, tag } = *self;
-        Submission { direction, file, offset, address: ptr::with_exposed_provenance_mut(address), length, tag }
+        let Self { direction, file, offset, place, length, tag, .. } = *self;
+        let place = match place {
+            HeldPlace::Address(address) => Place::Address(ptr::with_exposed_provenance_mut(address)),
+            HeldPlace::Buffer(at) => Place::Buffer(at),
+        };
+        Submission { direction, file, offset, place, length, tag }
     }
 }
 
 impl MockRing {
-    pub(super) fn new(kernel: KernelRing, script: Arc<Script>, pools: BTreeMap<Address, Arc<Pool>>) -> Self {
-        let (started, ended) = (VecDeque::new(), VecDeque::new());
-        Self { kernel, in_kernel: 0, script, pools, held: VecDeque::new(), own: 0, started, ended }
+    pub(super) fn new(
+        kernel: KernelRing,
+        depth: u32,
+        script: Arc<Script>,
+        pools: BTreeMap<Address, Arc<Pool>>,
+    ) -> Self {
+        let [started, ended] = [VecDeque::new(), VecDeque::new()];
+        let commands = Vec::with_capacity(depth as usize);
+        let (files, held) = (Vec::new(), VecDeque::new());
+        Self { kernel, in_kernel: 0, script, pools, files, commands, held, own: 0, started, ended }
     }
 
-    /// To the kernel, or behind what is held.
+    fn registered(&self, slot: u32) -> Option<&Registered> {
+        self.files.get(slot as usize)?.as_ref()
+    }
+
+    /// The operation as the kernel is to do it, moving at most so many bytes, or the errno that it ends with.
+    fn resolve(&self, submission: &Submission, most: u32) -> Result<Submission, i32> {
+        let registered = self.registered(submission.file).ok_or(libc::EBADF)?;
+        let Submission { direction, offset: position, length, .. } = *submission;
+        let place = match (submission.place, &registered.pair) {
+            (Place::Address(address), _) => Place::Address(address),
+            (Place::Buffer(offset), Some(pair)) => {
+                pair.check(Transfer { direction, offset, position, length })?;
+                Place::Address(pair.address(offset))
+            }
+            (Place::Buffer(_), None) => return Err(libc::EOPNOTSUPP),
+        };
+        let length = match direction {
+            Direction::Write => within(registered.end, position, length)?,
+            Direction::Read => length,
+        };
+        Ok(Submission { place, length: length.min(most), ..*submission })
+    }
+
+    /// To the kernel, if it is one that the kernel is to do. Gives the completion of one that is not.
     ///
     /// # Safety
     ///
-    /// As [`Ring::push`]; `length` is at most the submission's.
-    unsafe fn pass(&mut self, submission: &Submission, length: u32) -> Result<(), Full> {
-        if !self.held.is_empty() {
-            self.held.push_back(Step::Operation(Held::new(submission, length)));
-            return Ok(());
+    /// As [`Ring::push`].
+    unsafe fn pass(&mut self, submission: &Submission, most: u32) -> Result<Option<Completion>, Full> {
+        match self.resolve(submission, most) {
+            Ok(resolved) => {
+                // SAFETY: the caller promises that the memory stays, be it named by address or as part of a buffer, whose
+                // mapping goes with it; what was resolved is within it.
+                unsafe { self.kernel.push(&resolved) }?;
+                self.in_kernel += 1;
+                Ok(None)
+            }
+            Err(errno) => Ok(Some(Completion { tag: submission.tag, result: -errno })),
         }
-        // SAFETY: the caller promises that `address .. address + submission.length` stays, and `length` is no more.
-        unsafe { self.kernel.push(&Submission { length, ..*submission }) }?;
-        self.in_kernel += 1;
-        Ok(())
     }
 
-    /// Takes the steps that are held; gives the number of operations that the kernel started meanwhile.
+    /// Takes the steps that are held; gives the number of operations that were started meanwhile.
     fn step(&mut self) -> usize {
         let mut started = 0;
         while let Some(step) = self.held.pop_front() {
@@ -105,8 +178,12 @@ impl MockRing {
                 Step::Unbind(provider) => started += self.unbind(provider),
                 // SAFETY: whoever pushed it promised that its memory stays until its completion was reaped, which is
                 // yet to come.
-                Step::Operation(held) => match unsafe { self.kernel.push(&held.submission()) } {
-                    Ok(()) => self.in_kernel += 1,
+                Step::Operation(held) => match unsafe { self.pass(&held.submission(), held.most) } {
+                    Ok(None) => {}
+                    Ok(Some(completion)) => {
+                        self.ended.push_back(completion);
+                        started += 1;
+                    }
                     Err(Full) => {
                         self.held.push_front(Step::Operation(held));
                         break;
@@ -126,6 +203,55 @@ impl MockRing {
         }
         started
     }
+
+    /// A command flies from here on, as far as the module's numbers go.
+    fn note(&mut self, submission: &Submission, fault: Option<Fault>) {
+        let pair = self.registered(submission.file).and_then(|registered| registered.pair.clone());
+        if let (Place::Buffer(_), Some(pair)) = (submission.place, pair) {
+            pair.counts().in_flight.fetch_add(1, Ordering::Relaxed);
+            let buffered = fault == Some(Fault::Buffered);
+            self.commands.push(Command { tag: submission.tag, pair, buffered });
+        }
+    }
+
+    /// What it ends with, if it was a command: the module says so where the page cache was in the way.
+    fn conclude(&mut self, completion: Completion) -> Completion {
+        let Some(index) = self.commands.iter().position(|command| command.tag == completion.tag) else {
+            return completion;
+        };
+        let command = self.commands.swap_remove(index);
+        command.pair.counts().in_flight.fetch_sub(1, Ordering::Relaxed);
+        let bit = if command.buffered && completion.result > 0 { BUFFERED } else { 0 };
+        Completion { result: completion.result | bit, ..completion }
+    }
+
+    /// Puts one in its place: behind what is held, to the kernel, or among those that end by themselves.
+    ///
+    /// # Safety
+    ///
+    /// As [`Ring::push`].
+    unsafe fn place(&mut self, submission: &Submission, fault: Option<Fault>) -> Result<(), Full> {
+        let most = match fault {
+            Some(Fault::Short(bytes)) => bytes,
+            _ => u32::MAX,
+        };
+        let completion = match fault {
+            Some(Fault::Withheld) => None,
+            Some(Fault::Errno(errno)) => Some(Completion { tag: submission.tag, result: -errno.max(1) }),
+            _ if !self.held.is_empty() => {
+                self.held.push_back(Step::Operation(Held::new(submission, most)));
+                return Ok(());
+            }
+            // SAFETY: the caller's promise is the same.
+            _ => match unsafe { self.pass(submission, most) }? {
+                None => return Ok(()),
+                ended => ended,
+            },
+        };
+        self.own += 1;
+        self.started.extend(completion);
+        Ok(())
+    }
 }
 
 impl Ring for MockRing {
@@ -133,34 +259,37 @@ impl Ring for MockRing {
         self.kernel.files()
     }
 
-    fn register(&mut self, slot: u32, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.kernel.register(slot, file)
+    fn register(&mut self, slot: u32, registrant: Registrant<'_>) -> io::Result<()> {
+        self.kernel.register(slot, registrant)?;
+        let pair = match registrant {
+            Registrant::Pair(pair) => match &pair.0 {
+                OfModule::Mock(pair) => Some(pair.clone()),
+                OfModule::Host(_) => None,
+            },
+            Registrant::File(_) => None,
+        };
+        let at = slot as usize;
+        self.files.resize_with(self.files.len().max(at + 1), || None);
+        self.files[at] = Some(Registered { end: device_end(registrant.as_fd()), pair });
+        Ok(())
     }
 
     fn unregister(&mut self, slot: u32) -> io::Result<()> {
+        if let Some(place) = self.files.get_mut(slot as usize) {
+            *place = None;
+        }
         self.kernel.unregister(slot)
     }
 
     unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full> {
         let script = Arc::clone(&self.script);
         let turn = script.turn();
-        let length = match turn.fault {
-            Some(Fault::Withheld | Fault::Errno(_)) => None,
-            Some(Fault::Short(bytes)) => Some(bytes.min(submission.length)),
-            Some(Fault::ProviderGone(_)) | None => Some(submission.length),
-        };
-        match (turn.fault, length) {
-            (Some(Fault::ProviderGone(provider)), _) => self.held.push_back(Step::Unbind(provider)),
-            (Some(Fault::Errno(errno)), _) => {
-                self.started.push_back(Completion { tag: submission.tag, result: -errno.max(1) });
-            }
-            _ => {}
+        if let Some(Fault::ProviderGone(provider)) = turn.fault {
+            self.held.push_back(Step::Unbind(provider));
         }
-        match length {
-            // SAFETY: the caller's promise is the same, and `length` is at most the submission's.
-            Some(length) => unsafe { self.pass(submission, length) }?,
-            None => self.own += 1,
-        }
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.place(submission, turn.fault) }?;
+        self.note(submission, turn.fault);
         turn.taken();
         Ok(())
     }
@@ -181,10 +310,20 @@ impl Ring for MockRing {
     }
 
     fn reap(&mut self) -> Option<Completion> {
-        self.ended.pop_front().or_else(|| {
+        let completion = self.ended.pop_front().or_else(|| {
             let completion = self.kernel.reap()?;
             self.in_kernel = self.in_kernel.saturating_sub(1);
             Some(completion)
-        })
+        })?;
+        Some(self.conclude(completion))
+    }
+}
+
+/// What it never reaped ends with it, or with the process.
+impl Drop for MockRing {
+    fn drop(&mut self) {
+        for command in &self.commands {
+            command.pair.counts().in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

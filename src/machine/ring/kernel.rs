@@ -8,14 +8,17 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
 
 use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 
-use super::{Completion, Direction, Full, Ring, Submission};
-use crate::{Error, Refusal, Result, SyscallError};
+use super::{Completion, Full, Place, Registrant, Ring, Submission};
+use crate::{
+    Error, Refusal, Result, SyscallError,
+    control::{Command, Direction, Transfer},
+};
 
 /// Places in the file table: far more than files one queue works on, and below any sane limit on open files.
 const FILES: u32 = 256;
@@ -68,8 +71,9 @@ impl Ring for KernelRing {
         FILES
     }
 
-    fn register(&mut self, slot: u32, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.uring.submitter().register_files_update(slot, &[file.as_raw_fd()]).map(drop)
+    fn register(&mut self, slot: u32, registrant: Registrant<'_>) -> io::Result<()> {
+        let fd = registrant.as_fd().as_raw_fd();
+        self.uring.submitter().register_files_update(slot, &[fd]).map(drop)
     }
 
     unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full> {
@@ -103,13 +107,18 @@ impl Ring for KernelRing {
     }
 }
 
-/// Plain READ and WRITE: 6.12 refuses fixed buffers in peer memory (`io_pin_pages` pins for the long term).
+/// Plain READ and WRITE: 6.12 refuses fixed buffers in peer memory (`io_pin_pages` pins for the long term). What lies in a
+/// buffer of the module's has no address, and goes by a command.
 fn entry(submission: &Submission) -> squeue::Entry {
-    let Submission { direction, file, offset, address, length, tag } = *submission;
+    let Submission { direction, file, offset, place, length, tag } = *submission;
     let file = types::Fixed(file);
-    match direction {
-        Direction::Read => opcode::Read::new(file, address, length).offset(offset).build(),
-        Direction::Write => opcode::Write::new(file, address, length).offset(offset).build(),
+    match (place, direction) {
+        (Place::Address(address), Direction::Read) => opcode::Read::new(file, address, length).offset(offset).build(),
+        (Place::Address(address), Direction::Write) => opcode::Write::new(file, address, length).offset(offset).build(),
+        (Place::Buffer(at), _) => {
+            let Command { op, address, payload } = Transfer { direction, offset: at, position: offset, length }.into();
+            opcode::UringCmd16::new(file, op).addr(Some(address)).cmd(payload).build()
+        }
     }
     .user_data(tag)
 }

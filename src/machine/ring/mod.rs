@@ -4,49 +4,65 @@
 
 mod kernel;
 
-use std::{fmt, io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use super::module::Pair;
+use crate::control::Direction;
 
 pub(crate) use kernel::KernelRing;
-
-/// Which way the bytes go, seen from storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the file into memory.
-    Read,
-    /// From memory into the file.
-    Write,
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        })
-    }
-}
 
 /// One operation, in the ring's own terms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Submission {
     pub(crate) direction: Direction,
-    /// The registered file.
+    /// The registered file or pair.
     pub(crate) file: u32,
     /// Where in the file, in bytes.
     pub(crate) offset: u64,
-    /// Where in this process's address space.
-    pub(crate) address: *mut u8,
+    /// Where in memory.
+    pub(crate) place: Place,
     /// In bytes.
     pub(crate) length: u32,
     /// Comes back with the completion.
     pub(crate) tag: u64,
 }
 
+/// Where an operation's bytes are in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// In this process's address space: the operation is io_uring's own.
+    Address(*mut u8),
+    /// So many bytes from the start of the registered pair's buffer: the operation is a command of the module's.
+    Buffer(u64),
+}
+
+/// What operations name by the place in a ring's file table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registrant<'a> {
+    /// For memory of this process.
+    File(BorrowedFd<'a>),
+    /// For the buffer that it binds to a file.
+    Pair(&'a Pair),
+}
+
+impl AsFd for Registrant<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::File(file) => *file,
+            Self::Pair(pair) => pair.as_fd(),
+        }
+    }
+}
+
 /// The end of one operation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Completion {
     pub(crate) tag: u64,
-    /// Bytes moved, or a negative errno.
+    /// Bytes moved, or a negative errno; of a command also a bit ([`Moved::of_command`](crate::control::Moved::of_command)).
     pub(crate) result: i32,
 }
 
@@ -60,15 +76,15 @@ pub(crate) trait Ring: fmt::Debug + Send {
     /// How many files can be registered, numbered from 0.
     fn files(&self) -> u32;
 
-    /// Puts `file` into place `slot` of the ring's file table.
-    fn register(&mut self, slot: u32, file: BorrowedFd<'_>) -> io::Result<()>;
+    /// Puts a file or a pair into place `slot` of the ring's file table.
+    fn register(&mut self, slot: u32, registrant: Registrant<'_>) -> io::Result<()>;
 
     /// Takes one operation. It starts at the next `enter`.
     ///
     /// # Safety
     ///
-    /// `address .. address + length` is mapped, is referenced by nobody, and stays mapped until the operation's
-    /// completion was reaped, or for ever.
+    /// An address: `address .. address + length` is mapped, is referenced by nobody, and stays mapped until the operation's
+    /// completion was reaped, or for ever. An offset in a buffer: the buffer exists as long.
     unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full>;
 
     /// Takes the file in place `slot` out again.
