@@ -5,6 +5,7 @@
 //! [`What::QueueRefuses`] (the block stack) and [`What::NoRoute`] (the devices).
 
 mod finding;
+mod judge;
 mod memory;
 mod platform;
 mod route;
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use finding::{Finding, Severity, Way, What};
+pub use judge::Judge;
 
 /// The answer for one pair of a file and a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,13 +73,7 @@ impl Verdict {
     /// [`Error::NotFound`] when `provider` or an NVMe function below the source is not in `topology`.
     pub fn judge(topology: &Topology, source: impl AsRef<Source>, provider: Address) -> Result<Self> {
         let source = source.as_ref();
-        let platform = platform::Platform::read(source.machine().facts());
-        let functions = source.stack().functions().into_iter();
-        let routes = functions.map(|client| topology.route(provider, client)).collect::<Result<Vec<_>>>()?;
-        let mut findings = storage::findings(source);
-        findings.extend(routes.iter().flat_map(|route| route::findings(topology, route, &platform)));
-        findings.sort_by_key(|finding| finding.severity);
-        Ok(Self { provider, routes, findings })
+        Judge::new(source.machine(), topology).judge(source, provider)
     }
 
     /// Whether a transfer between `source` and host memory is what it was asked to be: direct I/O, or the page cache for a

@@ -44,6 +44,12 @@ pub(crate) enum Command {
     /// and the cure. Nothing is transferred. Exit code 0 yes, 1 no, 3 cannot tell.
     Explain(ExplainOptions),
 
+    /// Hold this node against what it should be: for a prolog, and for whoever looks after many nodes.
+    ///
+    /// The first line says it all in 80 columns; below it are all findings of all pairs, each with the cure. Equal nodes print
+    /// equal text. Needs neither PATH nor HOME. Exit code 0 passed, 1 failed, 3 cannot tell, 4 could not be checked in time.
+    Check(crate::check::CheckOptions),
+
     /// Measure transfers between an SSD or file and peer memory.
     Run(RunOptions),
 
@@ -257,7 +263,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
         Ok(_) => Err("must be more than 0 and at most 86400".into()),

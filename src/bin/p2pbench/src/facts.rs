@@ -7,9 +7,9 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct MachineFacts {
     kind: String,
-    kernel: Option<String>,
+    pub(crate) kernel: Option<String>,
     /// `p2pdma_user`'s version, `loaded` where it tells none; `null` where it is not loaded.
-    module: Option<String>,
+    pub(crate) module: Option<String>,
 }
 
 impl MachineFacts {

@@ -43,7 +43,12 @@ impl Failure {
 
     /// The contract with scripts: see the top of `main.rs`.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+        ExitCode::from(self.code())
+    }
+
+    /// The same as a number.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
             Self::Library(error) => library_code(error),
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
@@ -54,7 +59,7 @@ impl Failure {
             Self::File(..) => 4,
             Self::Output(_) if self.is_silent() => 0,
             Self::Output(_) => 4,
-        })
+        }
     }
 
     /// The reader has all it wanted: it has been told, or went away as `head` does.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
+mod check;
 mod cli;
 mod compare;
 mod explain;
@@ -59,6 +60,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn execute(cli: &Cli) -> Result<(), Failure> {
+    if let Some(Command::Check(options)) = &cli.command {
+        return check::command(&cli.machine, options, cli.json);
+    }
     let machine = cli.machine.make()?;
     let mut output = Output::new(machine.kind());
     let result = command(cli, &machine, &mut output);
@@ -71,6 +75,8 @@ fn command(cli: &Cli, machine: &Machine, output: &mut Output) -> Result<(), Fail
         None => overview::overview(machine, output, cli.json),
         Some(Command::Topo(options)) => topo::command(machine, options, output, cli.json),
         Some(Command::Explain(options)) => explain::command(machine, options, output, cli.json),
+        // It makes the machine itself, below its deadline.
+        Some(Command::Check(options)) => check::command(&cli.machine, options, cli.json),
         Some(Command::Run(options)) => run::command(machine, options, output, cli.json),
         Some(Command::Compare(options)) => compare::command(options, cli.json),
         Some(Command::Record(options)) => record::command(machine, options, output, cli.json),

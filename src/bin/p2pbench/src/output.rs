@@ -16,6 +16,11 @@ impl Output {
         Self { label: label(kind) }
     }
 
+    /// Of no machine at all.
+    pub(crate) fn plain() -> Self {
+        Self { label: "" }
+    }
+
     /// Prints text, each line behind the label.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();

@@ -1,7 +1,7 @@
 //! `p2pbench record`: what this machine says of itself, in a file, to look at elsewhere.
 
 mod survey;
-mod write;
+pub(crate) mod write;
 
 use std::path::Path;
 

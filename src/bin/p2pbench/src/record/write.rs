@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 /// Writes a file beside the one named, and puts it in its place: a reader never sees half of it, and an older
 /// recording survives a full disk.
-pub(super) fn atomically(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn atomically(path: &Path, text: &str) -> Result<(), Failure> {
     check(path)?;
     let beside = beside(path);
     write(&beside, text).and_then(|()| fs::rename(&beside, path)).map_err(|error| {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod check;
 mod compare;
 mod explain;
 mod golden;
@@ -11,5 +12,9 @@ mod pipe;
 mod program;
 mod record;
 mod refusal;
+<<<<<<< HEAD
 mod run;
+=======
+mod schema;
+>>>>>>> 2c2955f (p2pbench: check, a node against what it should be)
 mod topo;
