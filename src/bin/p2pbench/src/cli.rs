@@ -117,6 +117,8 @@ pub(crate) enum TopoFormat {
     Matrix,
     /// For programs.
     Json,
+    /// A drawing of the tree and its pairs, for reports; browsers show it.
+    Svg,
 }
 
 /// What `run` measures.

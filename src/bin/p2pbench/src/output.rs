@@ -45,6 +45,13 @@ impl Output {
         writer.flush()
     }
 
+    /// Prints a document for a program, which says itself what it comes from.
+    pub(crate) fn document(&mut self, document: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(document.as_bytes())?;
+        stdout.flush()
+    }
+
     /// Prints a JSON document. It names the machine's kind itself.
     pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> io::Result<()> {
         let mut stdout = io::stdout().lock();

@@ -2,12 +2,13 @@
 
 use p2pdma::{
     machine::{Machine, P2pmem},
-    pci::{Acs, Bar, BarKind, Capability, Link, LinkSpeed},
+    pci::{Acs, Address, Bar, BarKind, Capability, Link, LinkSpeed},
     storage,
     topology::{Device, HostBridge, IommuGroup, Kind, RULES, Route, Topology},
 };
 use serde::Serialize;
 
+use super::candidate;
 use crate::{facts::MachineFacts, pairs::Pairs};
 
 /// Everything. The keys are a contract with scripts: others may be added, none renamed.
@@ -22,6 +23,8 @@ pub(super) struct Document {
     host_bridges: Vec<Bridge>,
     devices: Vec<Function>,
     pairs: Vec<Pair>,
+    /// Likewise with GPUs and accelerators that give no memory: what the kernel would say if they did.
+    candidates: Vec<Pair>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,8 +131,17 @@ impl Document {
             host_bridges: topology.host_bridges().map(Bridge::new).collect(),
             devices: topology.devices().map(|device| Function::new(machine, device)).collect(),
             pairs: pairs.routes().iter().map(Pair::new).collect(),
+            candidates: candidates(topology),
         }
     }
+}
+
+fn candidates(topology: &Topology) -> Vec<Pair> {
+    let with = |client: Address| {
+        let routes = candidate::candidates(topology).map(move |device| topology.route(device.address, client));
+        routes.flatten().map(|route| Pair::new(&route))
+    };
+    topology.clients().flat_map(|client| with(client.address)).collect()
 }
 
 impl Bridge {

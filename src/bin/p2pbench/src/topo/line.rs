@@ -34,6 +34,7 @@ pub(super) fn function(machine: &Machine, topology: &Topology, device: &Device, 
     let link = device.link.map_or(String::new(), |link| link.to_string());
     let notes = [
         slower(device),
+        device.physical_function.map(|physical| format!("VF of {physical}")),
         block_devices(machine, device),
         device.p2pmem.as_ref().map(|p2pmem| format!("p2pmem {}", pairs::pool(p2pmem))),
         iommu(device),

@@ -1,8 +1,10 @@
 //! `p2pbench topo`: the PCIe tree and its pairs. It shows; to judge is the business of `check`.
 
+mod candidate;
 pub(crate) mod json;
 mod line;
 mod matrix;
+mod svg;
 mod tree;
 
 use p2pdma::{
@@ -20,6 +22,7 @@ use crate::{
 };
 use json::Document;
 use matrix::Matrix;
+use svg::Drawing;
 use tree::Tree;
 
 /// Prints the tree. A machine without a route, an SSD or a provider is no failure here.
@@ -36,6 +39,7 @@ pub(crate) fn command(
         TopoFormat::Json => output.json(&Document::new(machine, &topology, &pairs))?,
         TopoFormat::Tree => output.text(&text(machine, &topology, &pairs))?,
         TopoFormat::Matrix => output.text(&matrix(machine, &topology))?,
+        TopoFormat::Svg => output.document(&Drawing::new(machine, &topology).to_string())?,
     }
     Ok(())
 }
@@ -50,7 +54,7 @@ pub(crate) fn look(machine: &Machine, topology: &Topology) -> Result<(), Failure
 
 fn format(options: &TopoOptions, json: bool) -> Result<TopoFormat, Failure> {
     match (options.format, json) {
-        (Some(TopoFormat::Tree | TopoFormat::Matrix), true) => {
+        (Some(TopoFormat::Tree | TopoFormat::Matrix | TopoFormat::Svg), true) => {
             Err(Failure::Usage(Refusal::new("--json", "it contradicts --format", "give one of them")))
         }
         (_, true) => Ok(TopoFormat::Json),

@@ -28,6 +28,13 @@ enum Node<'a> {
     Function(&'a Device),
 }
 
+/// One line of the tree, cut into columns: branch and name, what it is, its link, notes.
+pub(super) struct Row {
+    /// The function; `None` for host bridges and what is folded.
+    pub(super) function: Option<Address>,
+    pub(super) cells: [String; 4],
+}
+
 /// What is not shown of one place.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Folded {
@@ -40,8 +47,8 @@ impl<'a> Tree<'a> {
         Self { machine, topology, kept: kept(topology) }
     }
 
-    /// Every line, cut into columns.
-    fn rows(&self) -> Vec<[String; 4]> {
+    /// Every line.
+    pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         let (shown, folded) = self.divide(self.tops());
         for node in shown {
@@ -53,7 +60,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The lines below a node; `indent` is what stands left of the node's own branch.
-    fn descend(&self, node: Node<'a>, indent: &str, rows: &mut Vec<[String; 4]>) {
+    fn descend(&self, node: Node<'a>, indent: &str, rows: &mut Vec<Row>) {
         let (shown, folded) = self.divide(self.below(node));
         let branches = shown.len() + usize::from(folded != Folded::default());
         for (number, node) in (1..).zip(shown) {
@@ -64,10 +71,13 @@ impl<'a> Tree<'a> {
         rows.extend(folded.row(&format!("{indent}└─ ")));
     }
 
-    fn row(&self, node: Node<'_>, branch: &str) -> [String; 4] {
+    fn row(&self, node: Node<'_>, branch: &str) -> Row {
         match node {
-            Node::Bridge(bridge) => line::bridge(self.topology, bridge, branch),
-            Node::Function(device) => line::function(self.machine, self.topology, device, branch),
+            Node::Bridge(bridge) => Row { function: None, cells: line::bridge(self.topology, bridge, branch) },
+            Node::Function(device) => Row {
+                function: Some(device.address),
+                cells: line::function(self.machine, self.topology, device, branch),
+            },
         }
     }
 
@@ -121,13 +131,15 @@ impl<'a> Tree<'a> {
 
 impl fmt::Display for Tree<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text::columns(&self.rows()).iter().try_for_each(|line| writeln!(f, "{line}"))
+        text::columns(&self.rows().into_iter().map(|row| row.cells).collect::<Vec<_>>())
+            .iter()
+            .try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
 impl Folded {
     /// Nothing where nothing is folded.
-    fn row(self, branch: &str) -> Option<[String; 4]> {
+    fn row(self, branch: &str) -> Option<Row> {
         let many = |count: usize, noun: &str| match count {
             0 => None,
             1 => Some(format!("1 {noun}")),
@@ -136,7 +148,8 @@ impl Folded {
         let parts = [many(self.host_bridges, "host bridge"), many(self.functions, "function")];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         let text = format!("{branch}({} folded)", parts.join(" with "));
-        (!parts.is_empty()).then(|| [text, String::new(), String::new(), String::new()])
+        let cells = [text, String::new(), String::new(), String::new()];
+        (!parts.is_empty()).then_some(Row { function: None, cells })
     }
 }
 

@@ -26,6 +26,13 @@ fn one_switch_is_shown() {
 }
 
 #[test]
+fn one_switch_is_drawn() {
+    let drawing = p2pbench("--machine mock topo --format svg");
+    assert_eq!((drawing.status, drawing.stderr.as_str()), (0, ""));
+    assert_golden("topo-switch.svg", &drawing.stdout);
+}
+
+#[test]
 fn root_ports_are_shown() {
     assert_shown("mock:root-ports", "root-ports");
 }
