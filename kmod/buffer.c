@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Buffers: runs of a provider's memory, each behind an fd of its own. */
+/* Buffers: memory of a provider, behind an fd each. */
 
-#include <linux/capability.h>
+#include <linux/bvec.h>
 #include <linux/cred.h>
+#include <linux/dma-buf.h>
 #include <linux/io.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
@@ -11,17 +12,17 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 
 #include "internal.h"
 
 /* What the processor moves between two looks at signals and at the provider */
 #define BUFFER_STEP	SZ_64K
 
-static unsigned long buffer_user_bytes;
-module_param_named(user_bytes, buffer_user_bytes, ulong, 0644);
-MODULE_PARM_DESC(user_bytes, "Most bytes of peer memory that one user may hold; 0 (default): no limit");
+/* A run is no longer than a bio_vec can say, which has 32 bits for it. */
+#define BUFFER_RUN	SZ_2G
 
-/* Tell whether [offset, offset + length) lies within a buffer. */
+/* Tells whether [offset, offset + length) lies within a buffer. */
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
 {
 	u64 end;
@@ -29,117 +30,223 @@ bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
 	return !check_add_overflow(offset, length, &end) && end <= buffer->length;
 }
 
+/* --- its runs --- */
+
+/* Whenever the count is a power of two, or 0, the table is full. */
+static int buffer_grow(struct buffer *buffer)
+{
+	size_t capacity = max(buffer->count * 2, 1U);
+	struct bio_vec *runs;
+
+	if (buffer->count & (buffer->count - 1))
+		return 0;
+	runs = kvmalloc_array(capacity, sizeof(*runs), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!runs)
+		return -ENOMEM;
+	if (buffer->count)
+		memcpy(runs, buffer->runs, buffer->count * sizeof(*runs));
+	kvfree(buffer->runs);
+	buffer->runs = runs;
+	return 0;
+}
+
+/* Puts pages at the end of a buffer that is being made, to its last run if they continue it. */
+int buffer_append(struct buffer *buffer, struct page *page, u64 length)
+{
+	while (length) {
+		struct bio_vec *last = buffer->runs + buffer->count - 1;
+		u32 step = min(length, BUFFER_RUN);
+
+		if (buffer->count && page == last->bv_page + (last->bv_len >> PAGE_SHIFT) &&
+		    last->bv_len + step <= BUFFER_RUN) {
+			last->bv_len += step;
+		} else {
+			int rc = buffer_grow(buffer);
+
+			if (rc)
+				return rc;
+			bvec_set_page(&buffer->runs[buffer->count++], page, step, 0);
+		}
+		page += step >> PAGE_SHIFT;
+		length -= step;
+	}
+	return 0;
+}
+
+/* Makes the index of a complete table. */
+static int buffer_seal(struct buffer *buffer)
+{
+	unsigned int i;
+
+	buffer->starts = kvmalloc_array(buffer->count, sizeof(*buffer->starts),
+					GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!buffer->starts)
+		return -ENOMEM;
+	buffer->length = 0;
+	for (i = 0; i < buffer->count; i++) {
+		buffer->starts[i] = buffer->length;
+		buffer->length += buffer->runs[i].bv_len;
+	}
+	return 0;
+}
+
+/*
+ * Sets @iter to a part of an entered buffer. No more runs are given than a bio can count
+ * (bi_vcnt): pages enough for the longest I/O.
+ *
+ * Return: false if the memory is gone.
+ */
+bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,
+		 u64 offset, u32 length)
+{
+	unsigned int count = READ_ONCE(buffer->count), from = 0, to = count;
+
+	if (!count)
+		return false;
+	while (to - from > 1) {
+		unsigned int middle = from + (to - from) / 2;
+
+		if (buffer->starts[middle] <= offset)
+			from = middle;
+		else
+			to = middle;
+	}
+	count = min(count - from, P2PDMA_USER_MAX_LENGTH / PAGE_SIZE + 1);
+	iov_iter_bvec(iter, direction, buffer->runs + from, count, length);
+	iter->iov_offset = offset - buffer->starts[from];
+	return true;
+}
+
 /* --- making and ending --- */
 
 /*
- * Whose pool may be handed out. A graphics driver's pool is the memory of other processes, in use.
+ * Whose memory may be had. A graphics driver's pool is the memory of other processes, in use; what
+ * it exports is not.
  */
-static int buffer_check_device(struct pci_dev *pdev)
+static int buffer_check_device(struct pci_dev *pdev, bool exported)
 {
 	struct device *dev = &pdev->dev;
 
 	device_lock_assert(dev);
-	if (!device_is_bound(dev) || !pci_has_p2pmem(pdev))
+	if (!device_is_bound(dev))
 		return -ENODEV;
+	if (exported)
+		return 0;
 	if (dev->driver != &donor_driver.driver && strcmp(dev->driver->name, "nvme"))
 		return -EACCES;
-	return 0;
+	return pci_has_p2pmem(pdev) ? 0 : -ENODEV;
 }
 
-static bool buffer_is_over_limit(u64 length)
-{
-	u64 limit = READ_ONCE(buffer_user_bytes);
-	u64 sum;
-
-	if (!limit)
-		return false;
-	if (!check_add_overflow(provider_bytes_of(current_uid()), length, &sum) && sum <= limit)
-		return false;
-	return !capable(CAP_SYS_RESOURCE);
-}
-
-/* Under the provider's device_lock: the pool cannot vanish. */
+/* Memory of the provider's pool. The kernel does not clear it: what the last user left is there. */
 static int buffer_take(struct buffer *buffer)
 {
-	struct provider *provider = buffer->provider;
-
-	guard(mutex)(&provider_lock);
-	if (buffer_is_over_limit(buffer->length))
-		return -EDQUOT;
-	buffer->memory = pci_alloc_p2pmem(provider->pdev, buffer->length);
-	if (!buffer->memory)
-		return -ENOSPC;
-	list_add(&buffer->entry, &provider->buffers);
-	return 0;
-}
-
-static struct buffer *buffer_new(struct pci_dev *pdev, u64 length)
-{
-	struct buffer *buffer;
+	struct pci_dev *pdev = buffer->provider->pdev;
+	void *memory = pci_alloc_p2pmem(pdev, buffer->length);
 	int rc;
 
-	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
-	if (!buffer)
-		return ERR_PTR(-ENOMEM);
-	buffer->length = length;
-	buffer->owner = current_uid();
-
-	device_lock(&pdev->dev);
-	rc = buffer_check_device(pdev);
+	if (!memory)
+		return -ENOSPC;
+	rc = buffer_append(buffer, virt_to_page(memory), buffer->length);
 	if (rc)
-		goto unlock;
-	buffer->provider = provider_get(pdev);
-	rc = PTR_ERR_OR_ZERO(buffer->provider);
-	if (rc)
-		goto unlock;
-	rc = buffer_take(buffer);
-	device_unlock(&pdev->dev);
-	if (!rc)
-		return buffer;
+		pci_free_p2pmem(pdev, memory, buffer->length);
+	return rc;
+}
 
-	provider_put(buffer->provider);
-	goto free_buffer;
-unlock:
-	device_unlock(&pdev->dev);
-free_buffer:
-	kfree(buffer);
-	return ERR_PTR(rc);
+/* Gives the memory back, if it is still there, when nobody uses it and nobody begins to. */
+void buffer_drop(struct buffer *buffer)
+{
+	if (buffer->attachment)
+		dmabuf_drop(buffer);
+	else if (buffer->count)
+		pci_free_p2pmem(buffer->provider->pdev, page_address(buffer->runs->bv_page),
+				buffer->length);
+	WRITE_ONCE(buffer->count, 0);
 }
 
 static void buffer_free(struct buffer *buffer)
 {
-	struct provider *provider = buffer->provider;
-
-	mutex_lock(&provider_lock);
-	list_del(&buffer->entry);
-	if (buffer->memory)
-		pci_free_p2pmem(provider->pdev, buffer->memory, buffer->length);
-	mutex_unlock(&provider_lock);
-	provider_put(provider);
+	if (provider_enter(buffer->provider)) {
+		buffer_drop(buffer);
+		provider_leave(buffer->provider);
+	}
+	provider_remove(buffer);
+	kvfree(buffer->starts);
+	kvfree(buffer->runs);
 	kfree(buffer);
+}
+
+static int buffer_fill(struct buffer *buffer, struct dma_buf *dmabuf)
+{
+	int rc = -ENODEV;
+
+	if (!provider_enter(buffer->provider))
+		return rc;
+	rc = dmabuf ? dmabuf_take(buffer, dmabuf) : buffer_take(buffer);
+	if (rc)
+		buffer->count = 0;
+	provider_leave(buffer->provider);
+	return rc ?: buffer_seal(buffer);
+}
+
+/* Of @dmabuf if there is one, else of the device's pool */
+static struct buffer *buffer_new(struct pci_dev *pdev, struct dma_buf *dmabuf, u64 length)
+{
+	struct buffer *buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
+	int rc;
+
+	if (!buffer)
+		return ERR_PTR(-ENOMEM);
+	buffer->length = length;
+	buffer->owner = dmabuf ? INVALID_UID : current_uid();
+	device_lock(&pdev->dev);
+	rc = buffer_check_device(pdev, dmabuf) ?: provider_add(pdev, buffer);
+	device_unlock(&pdev->dev);
+	if (rc) {
+		kfree(buffer);
+		return ERR_PTR(rc);
+	}
+	rc = buffer_fill(buffer, dmabuf);
+	if (rc) {
+		buffer_free(buffer);
+		return ERR_PTR(rc);
+	}
+	return buffer;
 }
 
 /* --- the processor's ways into the memory --- */
 
-/*
- * Moves up to BUFFER_STEP bytes between a buffer and the kernel's @data, or zeroes into the buffer
- * where that is NULL.
- */
+/* Between one run and the kernel's @data, or zeroes into the run where that is NULL */
+static void buffer_move(void *memory, void *data, size_t length, bool in)
+{
+	if (!data)
+		memset_io((void __iomem *)memory, 0, length);
+	else if (in)
+		memcpy_toio((void __iomem *)memory, data, length);
+	else
+		memcpy_fromio(data, (void __iomem *)memory, length);
+}
+
+/* Moves up to BUFFER_STEP bytes, of any runs. */
 static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length, bool in)
 {
-	void __iomem *memory;
+	int rc = -ENODEV;
+	struct iov_iter iter;
 
 	if (!provider_enter(buffer->provider))
-		return -ENODEV;
-	memory = (void __iomem *)(buffer->memory + at);
-	if (!data)
-		memset_io(memory, 0, length);
-	else if (in)
-		memcpy_toio(memory, data, length);
-	else
-		memcpy_fromio(data, memory, length);
+		return rc;
+	if (buffer_iter(buffer, &iter, in ? ITER_SOURCE : ITER_DEST, at, length)) {
+		const struct bio_vec *run = iter.bvec;
+		size_t skip = iter.iov_offset, done, step;
+
+		for (done = 0; done < length; done += step, run++, skip = 0) {
+			step = min(run->bv_len - skip, length - done);
+			buffer_move(page_address(run->bv_page) + skip, data ? data + done : NULL,
+				    step, in);
+		}
+		rc = 0;
+	}
 	provider_leave(buffer->provider);
-	return 0;
+	return rc;
 }
 
 /* Between two steps: neither the machine nor a killed caller waits. */
@@ -149,7 +256,6 @@ static int buffer_pause(void)
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* The kernel does not clear pools: what the last user left is still there. */
 static int buffer_scrub(struct buffer *buffer)
 {
 	u64 at;
@@ -234,6 +340,15 @@ static const struct file_operations buffer_fops = {
 	.release = buffer_release,
 };
 
+static int buffer_open(struct call *call, struct buffer *buffer)
+{
+	int rc = call_open(call, "[p2pdma_user_buffer]", &buffer_fops, buffer);
+
+	if (rc)
+		buffer_free(buffer);
+	return rc;
+}
+
 /* ALLOC */
 int buffer_alloc(struct call *call)
 {
@@ -249,17 +364,40 @@ int buffer_alloc(struct call *call)
 	pdev = provider_device(&args->provider);
 	if (!pdev)
 		return -ENODEV;
-	buffer = buffer_new(pdev, PAGE_ALIGN(args->length));
+	buffer = buffer_new(pdev, NULL, PAGE_ALIGN(args->length));
 	pci_dev_put(pdev);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
-	rc = buffer_scrub(buffer) ?:
-	     call_open(call, "[p2pdma_user_buffer]", &buffer_fops, buffer);
+	rc = buffer_scrub(buffer);
 	if (rc) {
 		buffer_free(buffer);
 		return rc;
 	}
 	args->out_length = buffer->length;
 	args->out_fd = call->fd;
-	return 0;
+	return buffer_open(call, buffer);
+}
+
+/* REGISTER */
+int buffer_register(struct call *call)
+{
+	struct p2pdma_user_register *args = call->args;
+	struct dma_buf *dmabuf;
+	struct buffer *buffer;
+	struct pci_dev *pdev;
+
+	if (args->provider.reserved)
+		return -EOPNOTSUPP;
+	dmabuf = dma_buf_get(args->fd);
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+	pdev = provider_device(&args->provider);
+	buffer = pdev ? buffer_new(pdev, dmabuf, dmabuf->size) : ERR_PTR(-ENODEV);
+	pci_dev_put(pdev);
+	dma_buf_put(dmabuf);
+	if (IS_ERR(buffer))
+		return PTR_ERR(buffer);
+	args->out_length = buffer->length;
+	args->out_fd = call->fd;
+	return buffer_open(call, buffer);
 }

@@ -15,7 +15,7 @@ static int device_info(struct call *call)
 
 	args->out_major = P2PDMA_USER_MAJOR;
 	args->out_max_length = P2PDMA_USER_MAX_LENGTH;
-	args->out_features = P2PDMA_USER_FEATURE_ALLOC;
+	args->out_features = P2PDMA_USER_FEATURE_ALLOC | P2PDMA_USER_FEATURE_REGISTER;
 	return 0;
 }
 
@@ -74,6 +74,7 @@ static const struct call_op device_ops[] = {
 	CALL_OP(P2PDMA_USER_DISTANCE, p2pdma_user_distance, device_distance, false),
 	CALL_OP(P2PDMA_USER_QUEUE, p2pdma_user_queue, device_queue, false),
 	CALL_OP(P2PDMA_USER_ALLOC, p2pdma_user_alloc, buffer_alloc, true),
+	CALL_OP(P2PDMA_USER_REGISTER, p2pdma_user_register, buffer_register, true),
 	CALL_OP(P2PDMA_USER_STATS, p2pdma_user_stats, device_stats, false),
 };
 

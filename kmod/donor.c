@@ -1,26 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The donor: a PCI driver that gives a BAR to the kernel's peer-to-peer DMA.
- *
- * Where no driver makes a device's memory known to drivers/pci/p2pdma.c, this
- * one does: a BAR gets struct pages, and with them the device gets the sysfs
- * directory p2pmem/, whose file "allocate" user space maps and does direct I/O
- * into. A device comes here only by name:
+ * The donor gives a BAR to drivers/pci/p2pdma.c where the device's own driver does not. The BAR
+ * gets struct pages, and the device the sysfs directory p2pmem/. Root names the device, in one of
+ * two ways.
  *
  *	echo p2pdma_user > /sys/bus/pci/devices/ADDRESS/driver_override
  *	echo ADDRESS > /sys/bus/pci/drivers_probe
  *
- * There is no remove callback. All that probe takes is device-managed, and the
- * driver core gives it back in reverse order after unbinding; that waits until
- * the last I/O into the BAR has ended (memunmap_pages() in mm/memremap.c).
+ * makes this module the driver. The memory is for whoever may ask, by ALLOC, or by mapping
+ * p2pmem/allocate.
+ *
+ *	echo ADDRESS [BAR] > /sys/bus/pci/drivers/p2pdma_user/provide
+ *
+ * makes pages for a device that is bound to another driver, a GPU's, and stays so. Its memory is
+ * in use: the pool is claimed as a whole and "allocate" removed. Only REGISTER leads to it.
+ *
+ * All of it ends when the device loses its driver; what p2pdma did is device-managed. A claim ends
+ * with this module too, as that unbinding would wait for it for ever. The pages then stay, and
+ * another load of the module may claim them again.
+ *
+ * udev hears of it by a change event of the PCI device: P2PDMA_USER=provider, P2PDMA_USER=none.
  */
 
+#include <linux/kobject.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
-#include <linux/pci.h>
 #include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
 
 #include "internal.h"
 
@@ -31,41 +40,47 @@ static int donor_bar = -1;
 module_param_named(bar, donor_bar, int, 0444);
 MODULE_PARM_DESC(bar, "BAR to give, 0 to 5; -1 (default): the largest that can be given");
 
-/**
- * donor_has_pages() - tell whether a part of a BAR has struct pages already
- * @pdev: the device
- * @bar: one of its memory BARs, aligned to %DONOR_ALIGN
- *
- * pagemap_range() in mm/memremap.c looks at the first and the last page only.
- * A foreign mapping between them would go unseen and have its bookkeeping
- * overwritten, so every piece is looked at here, before anything is done.
- *
- * Return: true if at least one page is mapped.
+static void donor_announce(struct pci_dev *pdev, bool provides)
+{
+	char *envp[] = { provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none", NULL };
+
+	kobject_uevent_env(&pdev->dev.kobj, KOBJ_CHANGE, envp);
+}
+
+/* --- which BAR --- */
+
+/*
+ * pagemap_range() in mm/memremap.c looks at the first and the last page only. A foreign mapping
+ * between them would have its bookkeeping overwritten, so every piece is looked at here.
  */
 static bool donor_has_pages(struct pci_dev *pdev, int bar)
 {
 	resource_size_t at = pci_resource_start(pdev, bar);
-	resource_size_t end = pci_resource_end(pdev, bar);
 
-	for (; at < end; at += DONOR_ALIGN) {
-		struct dev_pagemap *pgmap = get_dev_pagemap(PHYS_PFN(at), NULL);
+	for (; at < pci_resource_end(pdev, bar); at += DONOR_ALIGN) {
+		struct dev_pagemap *pagemap = get_dev_pagemap(PHYS_PFN(at), NULL);
 
-		if (pgmap) {
-			put_dev_pagemap(pgmap);
+		put_dev_pagemap(pagemap);
+		if (pagemap)
 			return true;
-		}
 	}
 	return false;
 }
 
-/**
- * donor_refusal() - say why a BAR cannot be given
- * @pdev: the device
- * @bar: the number of a BAR, 0 to 5
- *
- * Asks in advance what the kernel would answer with a WARN and a bare -EINVAL
- * or -ENOMEM: check_pfn_span() and mhp_range_allowed() in mm/memory_hotplug.c,
- * pagemap_range() in mm/memremap.c.
+/* Whether an earlier load of this module made the pages: nothing else takes "allocate" away. */
+static bool donor_left_pages(struct pci_dev *pdev)
+{
+	struct kernfs_node *group = sysfs_get_dirent(pdev->dev.kobj.sd, "p2pmem");
+	struct kernfs_node *allocate = group ? sysfs_get_dirent(group, "allocate") : NULL;
+
+	sysfs_put(allocate);
+	sysfs_put(group);
+	return group && !allocate;
+}
+
+/*
+ * Asks in advance what the kernel would answer with a WARN or a bare errno: check_pfn_span() and
+ * mhp_range_allowed() in mm/memory_hotplug.c, pagemap_range().
  *
  * Return: cause and cure in words, or NULL if the BAR can be given.
  */
@@ -87,8 +102,8 @@ static const char *donor_refusal(struct pci_dev *pdev, int bar)
 		return "it is not aligned to 2 MiB; boot with pci=resource_alignment=21@ADDRESS";
 	if (start < reach.start || start + len - 1 > reach.end)
 		return "it lies beyond the kernel's linear map; boot with nokaslr";
-	if (donor_has_pages(pdev, bar))
-		return "another driver has made pages for it; unload that driver";
+	if (donor_has_pages(pdev, bar) && !donor_left_pages(pdev))
+		return "another driver has made pages for it; REGISTER may work as it is";
 	return NULL;
 }
 
@@ -99,34 +114,25 @@ static int donor_largest_bar(struct pci_dev *pdev, bool can_be_given)
 	int bar, best = -ENODEV;
 
 	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
-		if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM))
+		if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) ||
+		    pci_resource_len(pdev, bar) <= most ||
+		    (can_be_given && donor_refusal(pdev, bar)))
 			continue;
-		if (can_be_given && donor_refusal(pdev, bar))
-			continue;
-		if (pci_resource_len(pdev, bar) > most) {
-			most = pci_resource_len(pdev, bar);
-			best = bar;
-		}
+		most = pci_resource_len(pdev, bar);
+		best = bar;
 	}
 	return best;
 }
 
-/**
- * donor_choose_bar() - find the BAR to give
- * @pdev: the device
+/*
+ * Where none can be given, the one that the operator most likely had in mind is named in the log.
  *
- * Where none can be given, the one that the operator most likely had in mind
- * is named in the log: the one asked for, else the largest.
- *
- * Return: its number, or a negative errno after one line in the log.
+ * Return: the BAR to give, or a negative errno after one line in the log.
  */
-static int donor_choose_bar(struct pci_dev *pdev)
+static int donor_choose_bar(struct pci_dev *pdev, int bar)
 {
-	int bar = donor_bar;
-
 	if (bar < -1 || bar >= PCI_STD_NUM_BARS) {
-		dev_err(&pdev->dev, "BAR %d: PCI has BARs 0 to 5; load the module with another bar=\n",
-			bar);
+		pci_err(pdev, "BAR %d: there are BARs 0 to 5; choose one of them\n", bar);
 		return -EINVAL;
 	}
 	if (bar == -1)
@@ -134,25 +140,165 @@ static int donor_choose_bar(struct pci_dev *pdev)
 	if (bar < 0)
 		bar = donor_largest_bar(pdev, false);
 	if (bar < 0) {
-		dev_err(&pdev->dev, "no BAR to give: the device has no memory BAR; choose another device\n");
+		pci_err(pdev, "no memory BAR to give; choose another device\n");
 		return bar;
 	}
 	if (donor_refusal(pdev, bar)) {
-		dev_err(&pdev->dev, "BAR %d %pR cannot be given: %s\n", bar,
-			&pdev->resource[bar], donor_refusal(pdev, bar));
+		pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar, &pdev->resource[bar],
+			donor_refusal(pdev, bar));
 		return -EINVAL;
 	}
 	return bar;
 }
 
-/**
- * donor_probe() - give a BAR of a device to p2pdma
- * @pdev: the device; the driver core holds its lock, which
- *	pci_p2pdma_add_resource() needs and does not take
- * @id: what it was matched by
- *
- * Return: 0, or a negative errno after one line in the log.
- */
+/* pci_p2pdma_add_resource() needs the device's lock and does not take it. */
+static int donor_give(struct pci_dev *pdev, int bar)
+{
+	int rc;
+
+	device_lock_assert(&pdev->dev);
+	rc = pci_p2pdma_add_resource(pdev, bar, 0, 0);
+	if (rc == -EOPNOTSUPP)
+		pci_err(pdev, "this kernel lacks CONFIG_PCI_P2PDMA; boot one that has it\n");
+	else if (rc)
+		pci_err(pdev, "BAR %d %pR was not accepted (%d): its pages take 1/64 of its size in host memory; free some, or see the lines above\n",
+			bar, &pdev->resource[bar], rc);
+	return rc;
+}
+
+/* --- devices of other drivers --- */
+
+/* All of a pool, taken so that nobody else gets of it */
+struct claim {
+	struct list_head entry;	/* in claims */
+	struct pci_dev *pdev;
+	void *memory;
+	size_t length;
+};
+
+static LIST_HEAD(claims);
+/* Protects the list; a claim itself is made and ended under the lock of its device */
+static DEFINE_MUTEX(claim_lock);
+
+static struct claim *claim_find(struct pci_dev *pdev)
+{
+	struct claim *claim;
+
+	device_lock_assert(&pdev->dev);
+	guard(mutex)(&claim_lock);
+	list_for_each_entry(claim, &claims, entry)
+		if (claim->pdev == pdev)
+			return claim;
+	return NULL;
+}
+
+/* Return: a device with a claim, with a reference, or NULL if there is none left. */
+static struct pci_dev *claim_next_device(void)
+{
+	struct claim *claim;
+
+	guard(mutex)(&claim_lock);
+	claim = list_first_entry_or_null(&claims, struct claim, entry);
+	return claim ? pci_dev_get(claim->pdev) : NULL;
+}
+
+static int claim_pool(struct claim *claim, int bar)
+{
+	struct pci_dev *pdev = claim->pdev;
+	struct attribute allocate = { .name = "allocate" };
+
+	sysfs_remove_file_from_group(&pdev->dev.kobj, &allocate, "p2pmem");
+	claim->length = pci_resource_len(pdev, bar);
+	claim->memory = pci_alloc_p2pmem(pdev, claim->length);
+	if (claim->memory && page_to_phys(virt_to_page(claim->memory)) ==
+			     pci_resource_start(pdev, bar))
+		return 0;
+	if (claim->memory)
+		pci_free_p2pmem(pdev, claim->memory, claim->length);
+	pci_err(pdev, "BAR %d %pR: a part of it is taken already; end the programs that use p2pmem/allocate\n",
+		bar, &pdev->resource[bar]);
+	return -EBUSY;
+}
+
+static int claim_new(struct pci_dev *pdev, int bar)
+{
+	struct claim *claim;
+	int rc = -ENOMEM;
+
+	bar = donor_choose_bar(pdev, bar);
+	if (bar < 0)
+		return bar;
+	claim = kzalloc(sizeof(*claim), GFP_KERNEL);
+	if (!claim)
+		return rc;
+	claim->pdev = pdev;
+	rc = donor_has_pages(pdev, bar) ? 0 : donor_give(pdev, bar);
+	rc = rc ?: claim_pool(claim, bar);
+	if (rc) {
+		kfree(claim);
+		return rc;
+	}
+	pci_dev_get(pdev);
+	mutex_lock(&claim_lock);
+	list_add(&claim->entry, &claims);
+	mutex_unlock(&claim_lock);
+	donor_announce(pdev, true);
+	return 0;
+}
+
+static void claim_end(struct claim *claim)
+{
+	struct pci_dev *pdev = claim->pdev;
+
+	mutex_lock(&claim_lock);
+	list_del(&claim->entry);
+	mutex_unlock(&claim_lock);
+	pci_free_p2pmem(pdev, claim->memory, claim->length);
+	kfree(claim);
+	donor_announce(pdev, false);
+	pci_dev_put(pdev);
+}
+
+static int donor_provide(struct pci_dev *pdev, int bar)
+{
+	device_lock_assert(&pdev->dev);
+	if (!device_is_bound(&pdev->dev)) {
+		/* Pages would be in the way of every driver: really_probe() in drivers/base/dd.c */
+		pci_err(pdev, "provide: no driver is bound to it; bind the one that exports its memory\n");
+		return -ENODEV;
+	}
+	if (claim_find(pdev)) {
+		pci_err(pdev, "provide: it is a provider already; nothing is to be done\n");
+		return -EEXIST;
+	}
+	return claim_new(pdev, bar);
+}
+
+static ssize_t provide_store(struct device_driver *driver, const char *text, size_t length)
+{
+	struct p2pdma_user_address address;
+	int bar = donor_bar, end = provider_parse(text, &address), rc;
+	struct pci_dev *pdev;
+
+	if (end < 0 || (text[end] == ' ' && kstrtoint(text + end + 1, 10, &bar))) {
+		pr_err("provide: \"%s\" is not ADDRESS [BAR], as in 0000:01:00.0 2\n", text);
+		return -EINVAL;
+	}
+	pdev = provider_device(&address);
+	if (!pdev) {
+		pr_err("provide: there is no device %s; see lspci -D\n", text);
+		return -ENODEV;
+	}
+	device_lock(&pdev->dev);
+	rc = donor_provide(pdev, bar);
+	device_unlock(&pdev->dev);
+	pci_dev_put(pdev);
+	return rc ?: length;
+}
+static DRIVER_ATTR_WO(provide);
+
+/* --- the driver --- */
+
 static int donor_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	int bar, rc;
@@ -160,37 +306,66 @@ static int donor_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	/* By driver_override the id is a wildcard; new_id would take all devices alike */
 	if (id->vendor != PCI_ANY_ID)
 		return -ENODEV;
-	if (!IS_ENABLED(CONFIG_PCI_P2PDMA)) {
-		dev_err(&pdev->dev, "no BAR can be given: this kernel lacks CONFIG_PCI_P2PDMA; boot one that has it\n");
-		return -EOPNOTSUPP;
-	}
-	bar = donor_choose_bar(pdev);
+	bar = donor_choose_bar(pdev, donor_bar);
 	if (bar < 0)
 		return bar;
 	rc = pcim_enable_device(pdev);
 	if (rc) {
-		dev_err(&pdev->dev, "BAR %d cannot be given: the device cannot be enabled (%d); see the lines above\n",
-			bar, rc);
+		pci_err(pdev, "it cannot be enabled (%d); see the lines above\n", rc);
 		return rc;
 	}
 	rc = pcim_request_region(pdev, bar, KBUILD_MODNAME);
 	if (rc) {
-		dev_err(&pdev->dev, "BAR %d %pR cannot be given: it is in use (%d); /proc/iomem names the user\n",
-			bar, &pdev->resource[bar], rc);
+		pci_err(pdev, "BAR %d %pR is in use (%d); /proc/iomem names the user\n", bar,
+			&pdev->resource[bar], rc);
 		return rc;
 	}
-	rc = pci_p2pdma_add_resource(pdev, bar, 0, 0);
-	if (rc) {
-		dev_err(&pdev->dev, "BAR %d %pR was not accepted (%d): pages for it take 1/64 of its size in host memory; free some, or see the lines above\n",
-			bar, &pdev->resource[bar], rc);
+	rc = donor_give(pdev, bar);
+	if (rc)
 		return rc;
-	}
 	/* Lets the kernel's own users find it, drivers/nvme/target among them */
 	pci_p2pmem_publish(pdev, true);
+	donor_announce(pdev, true);
 	return 0;
 }
+
+static struct attribute *donor_attrs[] = {
+	&driver_attr_provide.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(donor);
 
 struct pci_driver donor_driver = {
 	.name	= KBUILD_MODNAME,
 	.probe	= donor_probe,
+	.groups	= donor_groups,
 };
+
+/* A device is about to lose its driver, or this module; its lock is held. */
+void donor_end(struct pci_dev *pdev)
+{
+	struct claim *claim = claim_find(pdev);
+
+	if (claim)
+		claim_end(claim);
+	else if (pdev->dev.driver == &donor_driver.driver)
+		donor_announce(pdev, false);
+}
+
+int __init donor_init(void)
+{
+	return pci_register_driver(&donor_driver);
+}
+
+void donor_exit(void)
+{
+	struct pci_dev *pdev;
+
+	pci_unregister_driver(&donor_driver);
+	while ((pdev = claim_next_device())) {
+		device_lock(&pdev->dev);
+		donor_end(pdev);
+		device_unlock(&pdev->dev);
+		pci_dev_put(pdev);
+	}
+}

@@ -16,7 +16,6 @@
 
 #include <linux/completion.h>
 #include <linux/fs.h>
-#include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/pci.h>
 #include <linux/percpu-refcount.h>
@@ -24,8 +23,14 @@
 
 #include "uapi/p2pdma_user.h"
 
+struct bio_vec;
+struct buffer;
+struct dma_buf;
+struct dma_buf_attachment;
 struct io_uring_cmd;
+struct iov_iter;
 struct miscdevice;
+struct sg_table;
 
 /* --- call.c: ioctls by table --- */
 
@@ -61,9 +66,13 @@ int call_open(struct call *call, const char *name, const struct file_operations 
 long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
 		   unsigned int number, unsigned long arg);
 
-/* --- donor.c --- */
+/* --- donor.c: BARs for p2pdma --- */
 
 extern struct pci_driver donor_driver;
+
+int donor_init(void);
+void donor_exit(void);
+void donor_end(struct pci_dev *pdev);
 
 /* --- device.c: /dev/p2pdma_user --- */
 
@@ -71,24 +80,21 @@ extern struct miscdevice device_node;
 
 /* --- provider.c: a device whose memory is used --- */
 
-/* A device from whose pool there are buffers */
+/* A device of whose memory there are buffers */
 struct provider {
-	struct kref kref;		/* one for each buffer */
 	struct pci_dev *pdev;
 	struct percpu_ref users;	/* of the memory, see provider_enter() */
 	struct completion idle;		/* users was killed and has become zero */
-	struct list_head entry;		/* in the list of providers; by provider_lock */
-	struct list_head buffers;	/* by provider_lock */
-	bool revoked;			/* by provider_lock and the lock of the device */
+	struct list_head entry;		/* in the list of providers */
+	struct list_head buffers;
+	bool revoked;			/* by the lock of the device */
 };
 
-/* Protects the lists of providers and buffers, and &buffer.memory of each */
-extern struct mutex provider_lock;
-
+int provider_parse(const char *text, struct p2pdma_user_address *address);
 struct pci_dev *provider_device(const struct p2pdma_user_address *address);
-struct provider *provider_get(struct pci_dev *pdev);
-void provider_put(struct provider *provider);
-u64 provider_bytes_of(kuid_t owner);
+int provider_add(struct pci_dev *pdev, struct buffer *buffer);
+void provider_remove(struct buffer *buffer);
+void provider_revoke(struct pci_dev *pdev);
 void provider_count(struct p2pdma_user_stats *stats);
 
 /* Keeps the memory in place until provider_leave(); fails once it is gone */
@@ -103,19 +109,33 @@ static inline void provider_leave(struct provider *provider)
 	percpu_ref_put(&provider->users);
 }
 
-/* --- buffer.c: a run of a provider's memory --- */
+/* --- buffer.c: memory of a provider --- */
 
 /* What a buffer fd stands for */
 struct buffer {
 	struct provider *provider;
-	struct list_head entry;	/* in provider->buffers */
-	void *memory;		/* as the kernel maps it; NULL once revoked; stable while entered */
-	u64 length;		/* in bytes, whole pages */
-	kuid_t owner;		/* who allocated it */
+	struct list_head entry;		/* in provider->buffers */
+	struct bio_vec *runs;		/* the memory: stretches of whole pages, in order */
+	u64 *starts;			/* offset in the buffer of each */
+	unsigned int count;		/* of runs; 0: the memory is gone */
+	u64 length;			/* in bytes */
+	kuid_t owner;			/* who allocated it; invalid if it is registered */
+	struct dma_buf_attachment *attachment;	/* if it is registered */
+	struct sg_table *table;		/* likewise */
 };
 
 int buffer_alloc(struct call *call);
+int buffer_register(struct call *call);
+int buffer_append(struct buffer *buffer, struct page *page, u64 length);
+void buffer_drop(struct buffer *buffer);
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length);
+bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,
+		 u64 offset, u32 length);
+
+/* --- dmabuf.c: memory that another driver exports --- */
+
+int dmabuf_take(struct buffer *buffer, struct dma_buf *dmabuf);
+void dmabuf_drop(struct buffer *buffer);
 
 /* --- pair.c: a buffer bound to an open file --- */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The data path: direct I/O of one bio_vec of peer memory, asynchronous for io_uring and
- * synchronous for the ioctl.
+ * The data path: direct I/O of peer memory, asynchronous for io_uring, synchronous for the ioctl.
+ * A bio takes its memory as it stands in the table of the buffer, so nothing is made for an I/O.
  *
  * What has to be given back when the DMA is over is given back by ki_complete, in whatever context
  * that runs: the provider, so that an unbind does not wait for a stopped process, and the freeze
@@ -10,7 +10,6 @@
  */
 
 #include <linux/blkdev.h>
-#include <linux/bvec.h>
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fsnotify.h>
@@ -39,7 +38,6 @@ struct io_request {
  */
 struct io {
 	struct kiocb kiocb;
-	struct bio_vec bvec;		/* the memory; the bio points to it */
 	struct work_struct retry;	/* submits it again, where it may sleep */
 	struct io_uring_cmd *cmd;	/* pins the pair */
 	struct pair *pair;
@@ -158,7 +156,6 @@ static int io_begin(struct io *io, bool nonblock)
 		return -ENODEV;
 	}
 	this_cpu_inc(io_count);
-	bvec_set_virt(&io->bvec, buffer->memory + io->offset, io->length);
 	return 0;
 }
 
@@ -174,15 +171,15 @@ static void io_end(struct io *io)
 
 static ssize_t io_call(struct io *io)
 {
-	struct file *target = io->pair->target;
+	const struct file_operations *fops = io->pair->target->f_op;
 	struct iov_iter iter;
 
-	if (io->rw == READ) {
-		iov_iter_bvec(&iter, ITER_DEST, &io->bvec, 1, io->length);
-		return target->f_op->read_iter(&io->kiocb, &iter);
-	}
-	iov_iter_bvec(&iter, ITER_SOURCE, &io->bvec, 1, io->length);
-	return target->f_op->write_iter(&io->kiocb, &iter);
+	if (!buffer_iter(io->pair->buffer, &iter, io->rw == READ ? ITER_DEST : ITER_SOURCE,
+			 io->offset, io->length))
+		return -ENODEV;
+	if (io->rw == READ)
+		return fops->read_iter(&io->kiocb, &iter);
+	return fops->write_iter(&io->kiocb, &iter);
 }
 
 /*

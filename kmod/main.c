@@ -2,10 +2,11 @@
 /*
  * p2pdma_user.ko: peer-to-peer DMA for user space, on Linux 6.12.
  *
- *	donor.c		gives a BAR to the kernel's p2pdma
+ *	donor.c		gives BARs to the kernel's p2pdma
  *	device.c	/dev/p2pdma_user: questions, and where buffers come from
  *	provider.c	the devices whose memory is used, and their unbinding
- *	buffer.c	a run of such memory, behind an fd
+ *	buffer.c	memory of such a device, behind an fd
+ *	dmabuf.c	memory that another driver exports
  *	pair.c		a buffer bound to an open file, behind an fd; all policy
  *	io.c		the data path
  *	call.c		ioctls by table
@@ -22,22 +23,44 @@
 
 #include "internal.h"
 
+/*
+ * With the device's lock held. No device loses its driver, nor what is device-managed, without
+ * having been here first: __device_release_driver() in drivers/base/dd.c.
+ */
+static int main_bus_event(struct notifier_block *block, unsigned long event, void *data)
+{
+	struct pci_dev *pdev = to_pci_dev(data);
+
+	if (event == BUS_NOTIFY_UNBIND_DRIVER) {
+		provider_revoke(pdev);
+		donor_end(pdev);
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block main_bus_events = { .notifier_call = main_bus_event };
+
 static int __init main_init(void)
 {
 	int rc = io_init();
 
 	if (rc)
 		return rc;
-	rc = misc_register(&device_node);
+	rc = bus_register_notifier(&pci_bus_type, &main_bus_events);
 	if (rc)
 		goto exit_io;
-	rc = pci_register_driver(&donor_driver);
+	rc = misc_register(&device_node);
+	if (rc)
+		goto unregister;
+	rc = donor_init();
 	if (rc)
 		goto exit_device;
 	return 0;
 
 exit_device:
 	misc_deregister(&device_node);
+unregister:
+	bus_unregister_notifier(&pci_bus_type, &main_bus_events);
 exit_io:
 	io_exit();
 	return rc;
@@ -45,8 +68,9 @@ exit_io:
 
 static void __exit main_exit(void)
 {
-	pci_unregister_driver(&donor_driver);
+	donor_exit();
 	misc_deregister(&device_node);
+	bus_unregister_notifier(&pci_bus_type, &main_bus_events);
 	io_exit();
 }
 

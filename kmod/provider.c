@@ -1,32 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Providers: devices from whose pools there are buffers, and what happens to these when such a
- * device loses its driver.
+ * Providers: devices of whose memory there are buffers, and what happens to these when such a
+ * device is about to lose its driver.
  *
- * memunmap_pages() in mm/memremap.c, a device-managed action of p2pdma, waits until all of the pool
- * is free, for ever if need be. So with the first buffer an action of ours is added to the device.
- * It is younger, hence runs before p2pdma's, lets no new I/O begin, waits for what is under way,
- * and gives the memory back. From then on the buffers answer ENODEV.
- *
- * The action goes away with the last buffer. Buffers pin the module, so that none of this is left
- * when it is unloaded.
+ * memunmap_pages() in mm/memremap.c, a device-managed action of p2pdma, waits until all of a pool
+ * is free, for ever if need be; and a driver that exported memory takes that away when it is
+ * unbound. So the bus is listened to: before the driver hears of it, no new I/O begins, what is
+ * under way ends, and the memory is given back. From then on the buffers answer ENODEV.
  */
 
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/device.h>
-#include <linux/pci-p2pdma.h>
+#include <linux/moduleparam.h>
+#include <linux/overflow.h>
+#include <linux/pm_runtime.h>
 #include <linux/slab.h>
 
 #include "internal.h"
 
-/* See internal.h */
-DEFINE_MUTEX(provider_lock);
+static unsigned long provider_user_bytes;
+module_param_named(user_bytes, provider_user_bytes, ulong, 0644);
+MODULE_PARM_DESC(user_bytes, "Most bytes that one user may ALLOC; 0 (default): no limit");
+
+/* Providers and their buffers. Lists change only under the lock of the device as well. */
+static DEFINE_MUTEX(provider_lock);
 static LIST_HEAD(provider_list);
 
 /* Return: the device with a reference, or NULL. */
 struct pci_dev *provider_device(const struct p2pdma_user_address *address)
 {
-	return pci_get_domain_bus_and_slot(address->domain, address->bus,
-					   address->devfn);
+	return pci_get_domain_bus_and_slot(address->domain, address->bus, address->devfn);
+}
+
+/* Return: how many characters the address has that @text begins with, or a negative errno. */
+int provider_parse(const char *text, struct p2pdma_user_address *address)
+{
+	unsigned int bus, device, function;
+	int end;
+
+	if (sscanf(text, "%x:%x:%x.%x%n", &address->domain, &bus, &device, &function, &end) != 4 ||
+	    bus > 0xff || device > 0x1f || function > 7)
+		return -EINVAL;
+	address->bus = bus;
+	address->devfn = PCI_DEVFN(device, function);
+	return end;
 }
 
 /* In any context. */
@@ -35,37 +53,19 @@ static void provider_idle(struct percpu_ref *users)
 	complete(&container_of(users, struct provider, users)->idle);
 }
 
-/* The device-managed action, under the device's lock. */
-static void provider_revoke(void *data)
-{
-	struct provider *provider = data;
-	struct buffer *buffer;
-
-	percpu_ref_kill(&provider->users);
-	wait_for_completion(&provider->idle);
-	guard(mutex)(&provider_lock);
-	list_for_each_entry(buffer, &provider->buffers, entry) {
-		pci_free_p2pmem(provider->pdev, buffer->memory, buffer->length);
-		buffer->memory = NULL;
-	}
-	provider->revoked = true;
-}
-
 static struct provider *provider_new(struct pci_dev *pdev)
 {
-	struct provider *provider;
-	int rc = -ENOMEM;
+	struct provider *provider = kzalloc(sizeof(*provider), GFP_KERNEL_ACCOUNT);
+	int rc;
 
-	provider = kzalloc(sizeof(*provider), GFP_KERNEL_ACCOUNT);
 	if (!provider)
 		return ERR_PTR(-ENOMEM);
 	rc = percpu_ref_init(&provider->users, provider_idle, 0, GFP_KERNEL);
 	if (rc)
 		goto free_provider;
-	rc = devm_add_action(&pdev->dev, provider_revoke, provider);
+	rc = pm_runtime_resume_and_get(&pdev->dev);
 	if (rc)
 		goto exit_users;
-	kref_init(&provider->kref);
 	init_completion(&provider->idle);
 	INIT_LIST_HEAD(&provider->buffers);
 	provider->pdev = pci_dev_get(pdev);
@@ -80,71 +80,100 @@ free_provider:
 	return ERR_PTR(rc);
 }
 
-/*
- * Takes the device's lock even where nothing is to be removed: an unbind that still executes
- * provider_revoke() has ended then.
- */
-static void provider_free(struct kref *kref)
+static void provider_free(struct provider *provider)
 {
-	struct provider *provider = container_of(kref, struct provider, kref);
-	struct device *dev = &provider->pdev->dev;
-
 	mutex_lock(&provider_lock);
 	list_del(&provider->entry);
 	mutex_unlock(&provider_lock);
-
-	device_lock(dev);
 	if (!provider->revoked)
-		devm_remove_action(dev, provider_revoke, provider);
-	device_unlock(dev);
-
+		pm_runtime_put(&provider->pdev->dev);
 	percpu_ref_exit(&provider->users);
 	pci_dev_put(provider->pdev);
 	kfree(provider);
 }
 
-/* The one that dies meanwhile in provider_free() is not found. */
 static struct provider *provider_find(struct pci_dev *pdev)
 {
 	struct provider *provider;
 
+	device_lock_assert(&pdev->dev);
 	guard(mutex)(&provider_lock);
 	list_for_each_entry(provider, &provider_list, entry)
-		if (provider->pdev == pdev && !provider->revoked &&
-		    kref_get_unless_zero(&provider->kref))
+		if (provider->pdev == pdev && !provider->revoked)
 			return provider;
 	return NULL;
 }
 
-/*
- * Finds or makes what stands for a device, to be put by provider_put(). The caller holds the
- * device's lock, so that it stays bound and nobody else makes a second one.
- */
-struct provider *provider_get(struct pci_dev *pdev)
+/* A device is about to lose its driver; its lock is held. */
+void provider_revoke(struct pci_dev *pdev)
 {
-	device_lock_assert(&pdev->dev);
-	return provider_find(pdev) ?: provider_new(pdev);
-}
-
-/* Takes the device's lock, so the caller must hold neither it nor ours. */
-void provider_put(struct provider *provider)
-{
-	kref_put(&provider->kref, provider_free);
-}
-
-/* How much a user holds, of all providers. */
-u64 provider_bytes_of(kuid_t owner)
-{
-	struct provider *provider;
+	struct provider *provider = provider_find(pdev);
 	struct buffer *buffer;
-	u64 bytes = 0;
+
+	if (!provider)
+		return;
+	percpu_ref_kill(&provider->users);
+	wait_for_completion(&provider->idle);
+	list_for_each_entry(buffer, &provider->buffers, entry)
+		buffer_drop(buffer);
+	provider->revoked = true;
+	pm_runtime_put(&pdev->dev);
+}
+
+static bool provider_is_over_limit(const struct buffer *buffer)
+{
+	u64 limit = READ_ONCE(provider_user_bytes), sum = buffer->length;
+	const struct provider *provider;
+	const struct buffer *other;
 
 	lockdep_assert_held(&provider_lock);
+	if (!limit || !uid_valid(buffer->owner))
+		return false;
 	list_for_each_entry(provider, &provider_list, entry)
-		list_for_each_entry(buffer, &provider->buffers, entry)
-			if (uid_eq(buffer->owner, owner))
-				bytes += buffer->length;
-	return bytes;
+		list_for_each_entry(other, &provider->buffers, entry)
+			if (uid_eq(other->owner, buffer->owner))
+				sum = size_add(sum, other->length);
+	return sum > limit && !capable(CAP_SYS_RESOURCE);
+}
+
+static int provider_list_buffer(struct provider *provider, struct buffer *buffer)
+{
+	guard(mutex)(&provider_lock);
+	if (provider_is_over_limit(buffer))
+		return -EDQUOT;
+	list_add(&buffer->entry, &provider->buffers);
+	buffer->provider = provider;
+	return 0;
+}
+
+/* Puts a buffer under a device that stays bound, as the caller holds its lock. */
+int provider_add(struct pci_dev *pdev, struct buffer *buffer)
+{
+	struct provider *provider = provider_find(pdev) ?: provider_new(pdev);
+	int rc;
+
+	if (IS_ERR(provider))
+		return PTR_ERR(provider);
+	rc = provider_list_buffer(provider, buffer);
+	if (list_empty(&provider->buffers))
+		provider_free(provider);
+	return rc;
+}
+
+/* Undoes provider_add(). When it returns, no revocation looks at the buffer any more. */
+void provider_remove(struct buffer *buffer)
+{
+	struct provider *provider = buffer->provider;
+	struct pci_dev *pdev = pci_dev_get(provider->pdev);
+
+	device_lock(&pdev->dev);
+	mutex_lock(&provider_lock);
+	list_del(&buffer->entry);
+	mutex_unlock(&provider_lock);
+	if (list_empty(&provider->buffers))
+		provider_free(provider);
+	device_unlock(&pdev->dev);
+	pci_dev_put(pdev);
 }
 
 /* For STATS */

@@ -10,17 +10,21 @@
  *	echo ADDRESS > /sys/bus/pci/drivers_probe
  *
  * makes /dev/p2pdma_test_gpu-ADDRESS. Reading and writing it at a position is
- * the CPU's window into the memory, for comparing; GPU_EXPORT gives a dma-buf.
+ * the CPU's window into the memory, for comparing; GPU_EXPORT gives a dma-buf,
+ * made as the parameters are at that time. Once the device is unbound, an open
+ * node and what was exported answer ENODEV.
  */
 
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/kref.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/pci.h>
+#include <linux/rwsem.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -41,25 +45,47 @@ static bool gpu_fail_map;
 module_param_named(fail_map, gpu_fail_map, bool, 0644);
 MODULE_PARM_DESC(fail_map, "mapping a dma-buf fails with -ENOMEM");
 
+static bool gpu_move;
+module_param_named(move, gpu_move, bool, 0644);
+MODULE_PARM_DESC(move, "a dynamic dma-buf moves to the host's memory when it is pinned, as amdgpu does it");
+
 static uint gpu_segment;
 module_param_named(segment, gpu_segment, uint, 0644);
 MODULE_PARM_DESC(segment, "bytes of an entry of a scatter list, a multiple of the page size; 0 (default): one entry");
 
-static int gpu_mapped;
+static uint gpu_gap;
+module_param_named(gap, gpu_gap, uint, 0644);
+MODULE_PARM_DESC(gap, "bytes of the BAR between two entries, a multiple of the page size");
+
+static bool gpu_reverse;
+module_param_named(reverse, gpu_reverse, bool, 0644);
+MODULE_PARM_DESC(reverse, "the entries come in the reverse order");
+
+static bool gpu_unaligned;
+module_param_named(unaligned, gpu_unaligned, bool, 0644);
+MODULE_PARM_DESC(unaligned, "entries begin 512 bytes behind their page");
+
+/* What there is now of each, and what there still was when a device was unbound */
+static int gpu_attached, gpu_pinned, gpu_mapped, gpu_left;
+module_param_named(attached, gpu_attached, int, 0444);
+module_param_named(pinned, gpu_pinned, int, 0444);
 module_param_named(mapped, gpu_mapped, int, 0444);
-MODULE_PARM_DESC(mapped, "how many mappings of dma-bufs there are now (read only)");
-static DEFINE_MUTEX(gpu_mapped_lock);
+module_param_named(left, gpu_left, int, 0444);
+static DEFINE_MUTEX(gpu_count_lock);
 
 #define GPU_BAR		2
 
 /**
- * struct gpu - a device, from probe to remove
- * @pdev: the device
- * @window: its BAR, for the CPU
- * @device: its node; the node's open files keep this module, not the device:
- *	do not unbind while one is open
+ * struct gpu - a device, as long as its node is open
+ * @kref: one from probe to remove, one for each open file
+ * @alive: protects @window
+ * @pdev: the device, with a reference
+ * @window: its BAR, for the CPU; NULL after remove
+ * @device: its node
  */
 struct gpu {
+	struct kref kref;
+	struct rw_semaphore alive;
 	struct pci_dev *pdev;
 	void __iomem *window;
 	struct miscdevice device;
@@ -69,13 +95,28 @@ struct gpu {
  * struct gpu_buffer - an exported piece of memory
  * @pdev: the device, with a reference
  * @start: its physical address
- * @length: of the piece, in bytes
+ * @length: in bytes
+ * @segment: bytes of an entry
+ * @stride: from the beginning of an entry to that of its neighbour in the BAR
+ * @reverse: the entries come in the reverse order
+ * @ram: where it goes when it is pinned; NULL if it stays
  */
 struct gpu_buffer {
 	struct pci_dev *pdev;
 	phys_addr_t start;
 	size_t length;
+	size_t segment;
+	size_t stride;
+	bool reverse;
+	void *ram;
 };
+
+static void gpu_count(int *of, int change)
+{
+	mutex_lock(&gpu_count_lock);
+	*of += change;
+	mutex_unlock(&gpu_count_lock);
+}
 
 /*
  * NVIDIA refuses importers that cannot do peer-to-peer; amdgpu would move the
@@ -89,23 +130,26 @@ static int gpu_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachm
 		return -EOPNOTSUPP;
 	if (pci_p2pdma_distance(buffer->pdev, attachment->dev, false) < 0)
 		return -EOPNOTSUPP;
+	gpu_count(&gpu_attached, 1);
 	return 0;
+}
+
+static void gpu_detach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
+{
+	gpu_count(&gpu_attached, -1);
 }
 
 static int gpu_pin(struct dma_buf_attachment *attachment)
 {
-	return READ_ONCE(gpu_refuse_pin) ? -EBUSY : 0;
+	if (READ_ONCE(gpu_refuse_pin))
+		return -EBUSY;
+	gpu_count(&gpu_pinned, 1);
+	return 0;
 }
 
 static void gpu_unpin(struct dma_buf_attachment *attachment)
 {
-}
-
-static void gpu_count(int change)
-{
-	mutex_lock(&gpu_mapped_lock);
-	gpu_mapped += change;
-	mutex_unlock(&gpu_mapped_lock);
+	gpu_count(&gpu_pinned, -1);
 }
 
 static void gpu_unmap_entries(struct dma_buf_attachment *attachment, struct sg_table *table,
@@ -120,16 +164,17 @@ static void gpu_unmap_entries(struct dma_buf_attachment *attachment, struct sg_t
 }
 
 static int gpu_map_entries(struct dma_buf_attachment *attachment, struct sg_table *table,
-			   size_t segment, enum dma_data_direction direction)
+			   enum dma_data_direction direction)
 {
 	struct gpu_buffer *buffer = attachment->dmabuf->priv;
+	phys_addr_t start = buffer->ram ? virt_to_phys(buffer->ram) : buffer->start;
 	struct scatterlist *entry;
-	size_t offset = 0;
 	unsigned int i;
 
 	for_each_sgtable_sg(table, entry, i) {
-		size_t length = min(segment, buffer->length - offset);
-		dma_addr_t address = dma_map_resource(attachment->dev, buffer->start + offset,
+		unsigned int at = buffer->reverse ? table->nents - 1 - i : i;
+		size_t length = min(buffer->segment, buffer->length - at * buffer->segment);
+		dma_addr_t address = dma_map_resource(attachment->dev, start + at * buffer->stride,
 						      length, direction, DMA_ATTR_SKIP_CPU_SYNC);
 
 		if (dma_mapping_error(attachment->dev, address)) {
@@ -139,7 +184,6 @@ static int gpu_map_entries(struct dma_buf_attachment *attachment, struct sg_tabl
 		sg_set_page(entry, NULL, length, 0);
 		sg_dma_address(entry) = address;
 		sg_dma_len(entry) = length;
-		offset += length;
 	}
 	return 0;
 }
@@ -148,7 +192,6 @@ static struct sg_table *gpu_map(struct dma_buf_attachment *attachment,
 				enum dma_data_direction direction)
 {
 	struct gpu_buffer *buffer = attachment->dmabuf->priv;
-	size_t segment = PAGE_ALIGN(READ_ONCE(gpu_segment)) ?: buffer->length;
 	struct sg_table *table;
 	int rc;
 
@@ -157,13 +200,13 @@ static struct sg_table *gpu_map(struct dma_buf_attachment *attachment,
 	table = kzalloc(sizeof(*table), GFP_KERNEL);
 	if (!table)
 		return ERR_PTR(-ENOMEM);
-	rc = sg_alloc_table(table, DIV_ROUND_UP(buffer->length, segment), GFP_KERNEL);
+	rc = sg_alloc_table(table, DIV_ROUND_UP(buffer->length, buffer->segment), GFP_KERNEL);
 	if (rc)
 		goto free_table;
-	rc = gpu_map_entries(attachment, table, segment, direction);
+	rc = gpu_map_entries(attachment, table, direction);
 	if (rc)
 		goto free_entries;
-	gpu_count(1);
+	gpu_count(&gpu_mapped, 1);
 	return table;
 
 free_entries:
@@ -179,19 +222,25 @@ static void gpu_unmap(struct dma_buf_attachment *attachment, struct sg_table *ta
 	gpu_unmap_entries(attachment, table, table->nents, direction);
 	sg_free_table(table);
 	kfree(table);
-	gpu_count(-1);
+	gpu_count(&gpu_mapped, -1);
 }
 
-static void gpu_release(struct dma_buf *dmabuf)
+static void gpu_buffer_free(struct gpu_buffer *buffer)
 {
-	struct gpu_buffer *buffer = dmabuf->priv;
-
+	if (buffer->ram)
+		free_pages_exact(buffer->ram, buffer->length);
 	pci_dev_put(buffer->pdev);
 	kfree(buffer);
 }
 
+static void gpu_release(struct dma_buf *dmabuf)
+{
+	gpu_buffer_free(dmabuf->priv);
+}
+
 static const struct dma_buf_ops gpu_static_ops = {
 	.attach		= gpu_attach,
+	.detach		= gpu_detach,
 	.map_dma_buf	= gpu_map,
 	.unmap_dma_buf	= gpu_unmap,
 	.release	= gpu_release,
@@ -199,6 +248,7 @@ static const struct dma_buf_ops gpu_static_ops = {
 
 static const struct dma_buf_ops gpu_dynamic_ops = {
 	.attach		= gpu_attach,
+	.detach		= gpu_detach,
 	.pin		= gpu_pin,
 	.unpin		= gpu_unpin,
 	.map_dma_buf	= gpu_map,
@@ -206,42 +256,88 @@ static const struct dma_buf_ops gpu_dynamic_ops = {
 	.release	= gpu_release,
 };
 
-static struct dma_buf *gpu_export(struct gpu *gpu, u64 offset, u64 length)
+static struct gpu_buffer *gpu_buffer_new(struct gpu *gpu, u64 offset, u64 length)
 {
-	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	u64 size = pci_resource_len(gpu->pdev, GPU_BAR);
 	struct gpu_buffer *buffer;
-	struct dma_buf *dmabuf;
+	u64 reach;
 
-	if (!length || !PAGE_ALIGNED(offset | length) || offset > size || length > size - offset)
+	if (!length || !PAGE_ALIGNED(offset | length) || offset > size || length > size)
 		return ERR_PTR(-EINVAL);
 	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL);
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
 	buffer->pdev = pci_dev_get(gpu->pdev);
 	buffer->start = pci_resource_start(gpu->pdev, GPU_BAR) + offset;
+	buffer->start += READ_ONCE(gpu_unaligned) ? 512 : 0;
 	buffer->length = length;
+	buffer->segment = PAGE_ALIGN(READ_ONCE(gpu_segment)) ?: length;
+	buffer->stride = buffer->segment + PAGE_ALIGN(READ_ONCE(gpu_gap));
+	buffer->reverse = READ_ONCE(gpu_reverse);
+	reach = length + (length - 1) / buffer->segment * (buffer->stride - buffer->segment);
+	if (reach > size - offset) {
+		gpu_buffer_free(buffer);
+		return ERR_PTR(-EINVAL);
+	}
+	if (READ_ONCE(gpu_dynamic) && READ_ONCE(gpu_move)) {
+		buffer->ram = alloc_pages_exact(length, GFP_KERNEL);
+		if (!buffer->ram) {
+			gpu_buffer_free(buffer);
+			return ERR_PTR(-ENOMEM);
+		}
+	}
+	return buffer;
+}
+
+static struct dma_buf *gpu_export(struct gpu *gpu, u64 offset, u64 length)
+{
+	DEFINE_DMA_BUF_EXPORT_INFO(info);
+	struct gpu_buffer *buffer = gpu_buffer_new(gpu, offset, length);
+	struct dma_buf *dmabuf;
+
+	if (IS_ERR(buffer))
+		return ERR_CAST(buffer);
 	info.ops = READ_ONCE(gpu_dynamic) ? &gpu_dynamic_ops : &gpu_static_ops;
 	info.size = length;
 	info.flags = O_CLOEXEC | O_RDWR;
 	info.priv = buffer;
 	dmabuf = dma_buf_export(&info);
-	if (IS_ERR(dmabuf)) {
-		pci_dev_put(buffer->pdev);
-		kfree(buffer);
-	}
+	if (IS_ERR(dmabuf))
+		gpu_buffer_free(buffer);
 	return dmabuf;
 }
 
-/* The misc device core leaves the miscdevice in private_data */
-static struct gpu *gpu_of(struct file *file)
+static void gpu_free(struct kref *kref)
 {
-	return container_of(file->private_data, struct gpu, device);
+	struct gpu *gpu = container_of(kref, struct gpu, kref);
+
+	pci_dev_put(gpu->pdev);
+	kfree(gpu->device.name);
+	kfree(gpu);
+}
+
+/* The misc device core holds its lock, and leaves the miscdevice in private_data. */
+static int gpu_open(struct inode *inode, struct file *file)
+{
+	struct gpu *gpu = container_of(file->private_data, struct gpu, device);
+
+	kref_get(&gpu->kref);
+	file->private_data = gpu;
+	return 0;
+}
+
+static int gpu_close(struct inode *inode, struct file *file)
+{
+	struct gpu *gpu = file->private_data;
+
+	kref_put(&gpu->kref, gpu_free);
+	return 0;
 }
 
 static long gpu_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct p2pdma_test_gpu_export export;
+	struct gpu *gpu = file->private_data;
 	struct dma_buf *dmabuf;
 	int fd;
 
@@ -249,7 +345,10 @@ static long gpu_ioctl(struct file *file, unsigned int command, unsigned long arg
 		return -ENOTTY;
 	if (copy_from_user(&export, (void __user *)argument, sizeof(export)))
 		return -EFAULT;
-	dmabuf = gpu_export(gpu_of(file), export.offset, export.length);
+	guard(rwsem_read)(&gpu->alive);
+	if (!gpu->window)
+		return -ENODEV;
+	dmabuf = gpu_export(gpu, export.offset, export.length);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	fd = dma_buf_fd(dmabuf, O_CLOEXEC);
@@ -260,8 +359,9 @@ static long gpu_ioctl(struct file *file, unsigned int command, unsigned long arg
 
 static loff_t gpu_llseek(struct file *file, loff_t offset, int whence)
 {
-	return fixed_size_llseek(file, offset, whence,
-				 pci_resource_len(gpu_of(file)->pdev, GPU_BAR));
+	struct gpu *gpu = file->private_data;
+
+	return fixed_size_llseek(file, offset, whence, pci_resource_len(gpu->pdev, GPU_BAR));
 }
 
 /* How much of @len at @pos is in the BAR, and in one page: what is copied at once */
@@ -276,17 +376,22 @@ static size_t gpu_piece(struct gpu *gpu, loff_t pos, size_t len)
 
 static ssize_t gpu_read(struct file *file, char __user *to, size_t len, loff_t *pos)
 {
-	struct gpu *gpu = gpu_of(file);
+	struct gpu *gpu = file->private_data;
 	size_t piece = gpu_piece(gpu, *pos, len);
 	void *copy = kmalloc(PAGE_SIZE, GFP_KERNEL);
-	ssize_t rc = piece;
+	ssize_t rc = -ENODEV;
 
 	if (!copy)
 		return -ENOMEM;
-	memcpy_fromio(copy, gpu->window + *pos, piece);
-	if (copy_to_user(to, copy, piece))
+	down_read(&gpu->alive);
+	if (gpu->window) {
+		memcpy_fromio(copy, gpu->window + *pos, piece);
+		rc = piece;
+	}
+	up_read(&gpu->alive);
+	if (rc > 0 && copy_to_user(to, copy, piece))
 		rc = -EFAULT;
-	else
+	if (rc > 0)
 		*pos += piece;
 	kfree(copy);
 	return rc;
@@ -294,8 +399,9 @@ static ssize_t gpu_read(struct file *file, char __user *to, size_t len, loff_t *
 
 static ssize_t gpu_write(struct file *file, const char __user *from, size_t len, loff_t *pos)
 {
-	struct gpu *gpu = gpu_of(file);
+	struct gpu *gpu = file->private_data;
 	size_t piece = gpu_piece(gpu, *pos, len);
+	ssize_t rc = -ENODEV;
 	void *copy;
 
 	if (len && !piece)
@@ -303,24 +409,26 @@ static ssize_t gpu_write(struct file *file, const char __user *from, size_t len,
 	copy = memdup_user(from, piece);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
-	memcpy_toio(gpu->window + *pos, copy, piece);
+	down_read(&gpu->alive);
+	if (gpu->window) {
+		memcpy_toio(gpu->window + *pos, copy, piece);
+		*pos += piece;
+		rc = piece;
+	}
+	up_read(&gpu->alive);
 	kfree(copy);
-	*pos += piece;
-	return piece;
+	return rc;
 }
 
 static const struct file_operations gpu_fops = {
 	.owner		= THIS_MODULE,
+	.open		= gpu_open,
+	.release	= gpu_close,
 	.llseek		= gpu_llseek,
 	.read		= gpu_read,
 	.write		= gpu_write,
 	.unlocked_ioctl	= gpu_ioctl,
 };
-
-static void gpu_deregister(void *device)
-{
-	misc_deregister(device);
-}
 
 static int gpu_map_window(struct gpu *gpu)
 {
@@ -348,29 +456,46 @@ static int gpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	/* By driver_override alone */
 	if (id->vendor != PCI_ANY_ID)
 		return -ENODEV;
-	gpu = devm_kzalloc(&pdev->dev, sizeof(*gpu), GFP_KERNEL);
+	gpu = kzalloc(sizeof(*gpu), GFP_KERNEL);
 	if (!gpu)
 		return -ENOMEM;
-	gpu->pdev = pdev;
+	kref_init(&gpu->kref);
+	init_rwsem(&gpu->alive);
+	gpu->pdev = pci_dev_get(pdev);
 	rc = gpu_map_window(gpu);
 	if (rc)
-		return rc;
+		goto put;
 	gpu->device.minor = MISC_DYNAMIC_MINOR;
 	gpu->device.fops = &gpu_fops;
 	gpu->device.mode = 0600;
-	gpu->device.name = devm_kasprintf(&pdev->dev, GFP_KERNEL, KBUILD_MODNAME "-%s",
-					  pci_name(pdev));
-	if (!gpu->device.name)
-		return -ENOMEM;
-	rc = misc_register(&gpu->device);
+	gpu->device.name = kasprintf(GFP_KERNEL, KBUILD_MODNAME "-%s", pci_name(pdev));
+	rc = gpu->device.name ? misc_register(&gpu->device) : -ENOMEM;
 	if (rc)
-		return rc;
-	return devm_add_action_or_reset(&pdev->dev, gpu_deregister, &gpu->device);
+		goto put;
+	pci_set_drvdata(pdev, gpu);
+	return 0;
+
+put:
+	kref_put(&gpu->kref, gpu_free);
+	return rc;
+}
+
+static void gpu_remove(struct pci_dev *pdev)
+{
+	struct gpu *gpu = pci_get_drvdata(pdev);
+
+	gpu_count(&gpu_left, gpu_attached + gpu_pinned + gpu_mapped);
+	misc_deregister(&gpu->device);
+	down_write(&gpu->alive);
+	gpu->window = NULL;
+	up_write(&gpu->alive);
+	kref_put(&gpu->kref, gpu_free);
 }
 
 static struct pci_driver gpu_driver = {
 	.name	= KBUILD_MODNAME,
 	.probe	= gpu_probe,
+	.remove	= gpu_remove,
 };
 module_pci_driver(gpu_driver);
 

@@ -176,9 +176,9 @@ struct p2pdma_user_alloc {
  *
  * EBADF: @fd is not open. EINVAL: it is not a dma-buf. ENODEV: no such device, or no driver is
  * bound to it. ENXIO: the BAR has no pages: root writes the device's address to the driver's
- * attribute provide. EXDEV: the memory does not lie in one BAR of @provider: it is another device's,
- * or its driver moved it to the host's memory when it was asked to keep it in place. Else what that
- * driver says.
+ * attribute provide. EXDEV: the memory does not lie, in whole pages, in one BAR of @provider: it is
+ * another device's, or its driver moved it to the host's memory when it was asked to keep it in
+ * place. EINTR: the caller was killed. Else what that driver says.
  */
 struct p2pdma_user_register {
 	__u32 size;
@@ -314,6 +314,10 @@ struct p2pdma_user_io {
  * The result is the number of bytes, with %P2PDMA_USER_RESULT_BUFFERED added where the file system
  * went through the page cache. It is below the length at the end of the file; that does not break
  * an IOSQE_IO_LINK chain. An operation cannot be cancelled: DMA cannot be called back.
+ *
+ * What a driver exports may lie scattered in its BAR, in runs of pages. I/O that goes over a border
+ * of runs needs an offset that is a multiple of out_offset_align. Contiguous memory has a border
+ * every 2 GiB.
  *
  * EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the file was not opened
  * for this direction. EINVAL: not within the buffer, or not aligned as BIND said. ENODEV: the

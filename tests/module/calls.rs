@@ -212,7 +212,7 @@ fn info_tells_version_and_limits() {
     let mut args = p2pdma_user_info { size: size::<p2pdma_user_info>(), ..Default::default() };
     call(&node(), P2PDMA_USER_INFO, &mut args).expect("an answer");
     assert_eq!((args.out_major, args.out_max_length), (P2PDMA_USER_MAJOR, P2PDMA_USER_MAX_LENGTH));
-    assert_eq!(args.out_features, u64::from(P2PDMA_USER_FEATURE_ALLOC));
+    assert_eq!(args.out_features, u64::from(P2PDMA_USER_FEATURE_ALLOC | P2PDMA_USER_FEATURE_REGISTER));
 }
 
 #[test]

@@ -13,7 +13,10 @@
 mod calls;
 mod data;
 mod files;
+mod gpu;
 mod life;
 mod objects;
+mod provide;
 mod refusals;
+mod register;
 mod ring;

@@ -1,0 +1,95 @@
+//! `provide`: root makes a device of another driver a provider.
+
+use std::{fs, process::Command};
+
+use p2pdma_sys::*;
+
+use crate::{gpu::*, objects::*};
+
+fn p2pmem(name: &str) -> Option<String> {
+    let path = format!("/sys/bus/pci/devices/{}/p2pmem/{name}", variable("P2PDMA_GPU_ADDRESS"));
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn is_there(name: &str) -> bool {
+    fs::exists(format!("/sys/bus/pci/devices/{}/p2pmem/{name}", variable("P2PDMA_GPU_ADDRESS"))).expect("sysfs")
+}
+
+#[test]
+fn what_is_provided_is_there_for_nobody_else() {
+    let _alone = alone();
+    let mut gpu = StandIn::new();
+    assert!(!is_there("size"));
+    provide().expect("provided");
+    assert_eq!(p2pmem("size"), Some((64 * MIB).to_string()));
+    assert_eq!(p2pmem("available"), Some("0".to_owned()));
+    assert_eq!(p2pmem("published"), Some("0".to_owned()));
+    assert!(!is_there("allocate"));
+    assert_eq!(Buffer::of(device("GPU"), 4096).unwrap_err(), libc::EACCES);
+    gpu.unbind();
+    assert!(!is_there("size"));
+    gpu.rebind();
+    provide().expect("the next driver's");
+}
+
+#[test]
+fn provide_refuses_what_it_would_break() {
+    let _alone = alone();
+    let address = variable("P2PDMA_GPU_ADDRESS");
+    assert_eq!(provide(), Err(libc::EINVAL), "the donor has given it already");
+    let mut gpu = StandIn::new();
+    for (text, errno) in [
+        ("", libc::EINVAL),
+        ("nonsense", libc::EINVAL),
+        ("0000:00:20.0", libc::EINVAL),
+        ("fffffff0:00:00.0", libc::ENODEV),
+        (&format!("{address} x"), libc::EINVAL),
+        (&format!("{address} 6"), libc::EINVAL),
+        (&format!("{address} 0"), libc::EINVAL),
+        (&format!("{address} 5"), libc::EINVAL),
+    ] {
+        // An empty write does not get as far as the attribute.
+        assert!(text.is_empty() || attribute("provide", text) == Err(errno), "{text}");
+    }
+    gpu.unbind();
+    assert_eq!(provide(), Err(libc::ENODEV), "no driver");
+    gpu.rebind();
+    attribute("provide", &format!("{address} 2\n")).expect("provided");
+    assert_eq!(provide(), Err(libc::EEXIST));
+}
+
+#[test]
+fn the_switches_are_roots_alone() {
+    use std::os::unix::fs::MetadataExt;
+    for (name, mode) in [("provide", 0o200)] {
+        let path = format!("/sys/bus/pci/drivers/{DRIVER}/{name}");
+        let metadata = fs::metadata(path).expect("the attribute");
+        assert_eq!((metadata.mode() & 0o777, metadata.uid()), (mode, 0), "{name}");
+    }
+}
+
+fn module(command: &str, argument: &str) {
+    assert!(Command::new(command).arg(argument).status().expect(command).success(), "{command}");
+}
+
+#[test]
+fn a_module_that_comes_back_finds_the_pages_and_claims_them_again() {
+    let _alone = alone();
+    let mut gpu = StandIn::provided();
+    drop(gpu.register(0, MIB, Layout::default()));
+    eventually("the end of all uses", || {
+        fs::read_to_string("/sys/module/p2pdma_user/refcnt").expect("a count").trim() == "0"
+    });
+    module("rmmod", "p2pdma_user");
+    assert_eq!(p2pmem("available"), Some((64 * MIB).to_string()), "given back");
+    assert!(!is_there("allocate"));
+    module("insmod", &format!("{}/p2pdma_user.ko", variable("P2PDMA_MODULES")));
+    let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
+    register(device("GPU"), &dmabuf).expect("the pages are there");
+    provide().expect("claimed again");
+    assert_eq!(p2pmem("available"), Some("0".to_owned()));
+    drop(gpu.register(0, MIB, Layout::default()));
+    gpu.unbind();
+    assert!(!is_there("size"));
+    gpu.rebind();
+}
