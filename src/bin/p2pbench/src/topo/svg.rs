@@ -157,11 +157,11 @@ impl<'a> Drawing<'a> {
         let device = row.function.and_then(|address| self.topology.device(address));
         let strong = if device.is_some_and(|device| device.p2pmem.is_some()) { " font-weight=\"bold\"" } else { "" };
         text(f, (MARGIN + STEP * depth(&row.cells[0]), baseline), strong, name(&row.cells[0]))?;
-        for column in 1..4 {
+        for (column, &x) in edges.iter().enumerate().take(4).skip(1) {
             let slow = column == 3 && row.cells[3].starts_with("(max");
             let style = if slow { " fill=\"#b34700\" font-weight=\"bold\"" } else { "" };
             let mark = if slow { "▼ " } else { "" };
-            text(f, (edges[column], baseline), style, &format!("{mark}{}", row.cells[column]))?;
+            text(f, (x, baseline), style, &format!("{mark}{}", row.cells[column]))?;
         }
         match device.filter(|device| can_be_client(device)) {
             Some(client) => self.signs(f, client.address, (edges[4], top + LINE / 2)),

@@ -12,9 +12,6 @@ mod pipe;
 mod program;
 mod record;
 mod refusal;
-<<<<<<< HEAD
 mod run;
-=======
 mod schema;
->>>>>>> 2c2955f (p2pbench: check, a node against what it should be)
 mod topo;
