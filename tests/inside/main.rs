@@ -4,6 +4,8 @@
 //! environment; tests that unbind one bind it again.
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod module;
+
 use std::{
     fs,
     sync::{Mutex, MutexGuard, PoisonError},
