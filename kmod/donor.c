@@ -331,6 +331,8 @@ static int donor_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 static struct attribute *donor_attrs[] = {
 	&driver_attr_provide.attr,
+	&driver_attr_refresh.attr,
+	&driver_attr_stack.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(donor);

@@ -139,11 +139,13 @@ void dmabuf_drop(struct buffer *buffer);
 
 /* --- pair.c: a buffer bound to an open file --- */
 
-/* What a pair fd stands for; constant once made */
+/* What a pair fd stands for; constant once made, but for the generation */
 struct pair {
 	struct buffer *buffer;		/* kept by buffer_file */
 	struct file *buffer_file;
 	struct file *target;		/* the storage */
+	struct block_device *bdev;	/* below it; kept by target */
+	int generation;			/* of the last look at the route */
 	int ki_flags;			/* of every I/O, as the target's were at BIND */
 	u32 access;			/* P2PDMA_USER_ACCESS_* */
 	u32 memory_align;		/* of offsets in the buffer */
@@ -152,6 +154,14 @@ struct pair {
 
 int pair_bind(struct call *call);
 u64 pair_count(void);
+
+/* --- route.c: whether DMA goes between the two --- */
+
+extern atomic_t route_generation;
+extern struct driver_attribute driver_attr_stack, driver_attr_refresh;
+
+void route_refresh(void);
+int route_check(struct pair *pair);
 
 /* --- io.c: the data path --- */
 

@@ -206,6 +206,21 @@ static int io_may_sleep(struct io *io, bool nonblock)
 	return 0;
 }
 
+/* Looks again at a route that may have changed since it was looked at. */
+static int io_check_route(struct pair *pair, bool nonblock)
+{
+	int rc;
+
+	if (likely(READ_ONCE(pair->generation) == atomic_read(&route_generation)))
+		return 0;
+	if (nonblock)
+		return -EAGAIN;
+	rc = route_check(pair);
+	if (rc >= 0)
+		return 0;
+	return rc == -ENODEV ? rc : -EREMOTEIO;
+}
+
 /*
  * Return: -EIOCBQUEUED if ki_complete runs, or ran; -EAGAIN if it had to sleep and must not; else
  * the result.
@@ -215,6 +230,7 @@ static ssize_t io_start(struct io *io, bool nonblock)
 	ssize_t rc;
 
 	rc = rw_verify_area(io->rw, io->pair->target, &io->kiocb.ki_pos, io->length);
+	rc = rc ?: io_check_route(io->pair, nonblock);
 	rc = rc ?: io_may_sleep(io, nonblock);
 	rc = rc ?: io_begin(io, nonblock);
 	if (rc)

@@ -7,7 +7,8 @@
  *	provider.c	the devices whose memory is used, and their unbinding
  *	buffer.c	memory of such a device, behind an fd
  *	dmabuf.c	memory that another driver exports
- *	pair.c		a buffer bound to an open file, behind an fd; all policy
+ *	pair.c		a buffer bound to an open file, behind an fd
+ *	route.c		whether DMA goes between the two; stacked devices
  *	io.c		the data path
  *	call.c		ioctls by table
  *
@@ -24,16 +25,23 @@
 #include "internal.h"
 
 /*
- * With the device's lock held. No device loses its driver, nor what is device-managed, without
+ * A device that loses its driver is locked here. None loses it, nor what is device-managed, without
  * having been here first: __device_release_driver() in drivers/base/dd.c.
  */
 static int main_bus_event(struct notifier_block *block, unsigned long event, void *data)
 {
 	struct pci_dev *pdev = to_pci_dev(data);
 
-	if (event == BUS_NOTIFY_UNBIND_DRIVER) {
+	switch (event) {
+	case BUS_NOTIFY_UNBIND_DRIVER:
 		provider_revoke(pdev);
 		donor_end(pdev);
+		break;
+	case BUS_NOTIFY_ADD_DEVICE:
+	case BUS_NOTIFY_REMOVED_DEVICE:
+	case BUS_NOTIFY_BOUND_DRIVER:
+	case BUS_NOTIFY_UNBOUND_DRIVER:
+		route_refresh();
 	}
 	return NOTIFY_DONE;
 }

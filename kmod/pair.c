@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pairs: a buffer bound to an open file. Everything that decides whether data may go between the
- * two is asked here, once, and not for each I/O.
+ * Pairs: a buffer bound to an open file. What decides whether data may go between the two is asked
+ * here, once, and not for each I/O.
  *
  * The kernel checks less than usual on this way: bio_iov_iter_get_pages() in block/bio.c takes the
  * pages of a bio_vec for any queue, as it trusts its callers in the kernel. So it is for us to
@@ -9,15 +9,12 @@
  */
 
 #include <linux/blkdev.h>
-#include <linux/cc_platform.h>
 #include <linux/file.h>
 #include <linux/fileattr.h>
 #include <linux/magic.h>
 #include <linux/module.h>
-#include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
-#include <linux/swiotlb.h>
 
 #include "internal.h"
 
@@ -87,64 +84,31 @@ static int pair_align_as_file(struct pair *pair)
 	return 0;
 }
 
-static void pair_align_as_device(struct pair *pair, struct block_device *bdev)
+static void pair_align_as_device(struct pair *pair)
 {
-	pair->memory_align = bdev_dma_alignment(bdev) + 1;
-	pair->offset_align = bdev_logical_block_size(bdev);
-}
-
-/*
- * Where all DMA of a device is bounced, the kernel's nvme driver requeues peer memory for ever;
- * where memory is encrypted, addresses of BARs that go through the host bridge get the encryption
- * bit (phys_to_dma()).
- */
-static bool pair_dma_is_encumbered(struct device *client)
-{
-	while (client && !dev_is_pci(client))
-		client = client->parent;
-	return cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
-	       (client && is_swiotlb_force_bounce(client));
-}
-
-/* Return: the kernel's distance, or a negative errno. */
-static int pair_check_route(struct provider *provider, struct block_device *bdev)
-{
-	struct device *client = disk_to_dev(bdev->bd_disk);
-	int distance;
-
-	if (!blk_queue_pci_p2pdma(bdev_get_queue(bdev)))
-		return -EOPNOTSUPP;
-	if (pair_dma_is_encumbered(client))
-		return -EOPNOTSUPP;
-	distance = pci_p2pdma_distance(provider->pdev, client, false);
-	return distance < 0 ? -EREMOTEIO : distance;
+	pair->memory_align = bdev_dma_alignment(pair->bdev) + 1;
+	pair->offset_align = bdev_logical_block_size(pair->bdev);
 }
 
 /* Return: the kernel's distance, or a negative errno. */
 static int pair_check(struct pair *pair)
 {
-	struct provider *provider = pair->buffer->provider;
 	struct file *target = pair->target;
-	struct block_device *bdev;
 	int rc;
 
 	rc = pair_check_file(target);
 	if (rc)
 		return rc;
 	if (S_ISBLK(file_inode(target)->i_mode)) {
-		bdev = I_BDEV(target->f_mapping->host);
-		pair_align_as_device(pair, bdev);
+		pair->bdev = I_BDEV(target->f_mapping->host);
+		pair_align_as_device(pair);
 	} else {
-		bdev = file_inode(target)->i_sb->s_bdev;
+		pair->bdev = file_inode(target)->i_sb->s_bdev;
 		rc = pair_check_filesystem(target) ?: pair_align_as_file(pair);
 		if (rc)
 			return rc;
 	}
-	if (!provider_enter(provider))
-		return -ENODEV;
-	rc = pair_check_route(provider, bdev);
-	provider_leave(provider);
-	return rc;
+	return route_check(pair);
 }
 
 /* What I/O needs of the target's flags: fcntl() may change them at any time. */

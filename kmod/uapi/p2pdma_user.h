@@ -222,7 +222,8 @@ struct p2pdma_user_stats {
  * @out_access: P2PDMA_USER_ACCESS_*, as the file was opened
  * @out_memory_align: offsets in the buffer must be multiples of this
  * @out_offset_align: positions and lengths must be multiples of this
- * @out_distance: the kernel's distance from the memory to the storage
+ * @out_distance: the kernel's distance from the memory to the storage; for what root named, the
+ *	largest
  *
  * Binds a buffer to an open file, and checks here, once, whether data may go between the two. Later
  * changes of the file's flags have no effect.
@@ -230,9 +231,10 @@ struct p2pdma_user_stats {
  * EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or was opened without
  * O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the file system is another than ext4 and
  * xfs, or does none for this file (data=journal, inline data, encryption, verity, DAX, xfs
- * real-time), or the queue does not take peer memory (md, dm, multipath heads, other transports),
- * or the machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel has no route between
- * the two devices. ENODEV: the provider is gone.
+ * real-time), or the queue does not take peer memory (other transports; md, dm and multipath heads
+ * unless root named what lies below them in the driver's attribute stack), or the machine encrypts
+ * its memory or bounces all DMA. EREMOTEIO: the kernel has no route between the two devices, or to
+ * one of those that root named. ENODEV: the provider is gone.
  */
 struct p2pdma_user_bind {
 	__u32 size;
@@ -321,8 +323,8 @@ struct p2pdma_user_io {
  *
  * EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the file was not opened
  * for this direction. EINVAL: not within the buffer, or not aligned as BIND said. ENODEV: the
- * provider is gone; the file is as it was. EREMOTEIO: the route is gone. Else what the file says,
- * as for a pread() or pwrite(): EIO, ENOSPC, EFBIG, EPERM, ...
+ * provider is gone; the file is as it was. EREMOTEIO: the route is gone, or root took back what was
+ * named below a stack. Else what the file says, as for a pread() or pwrite(): EIO, ENOSPC, EFBIG...
  */
 struct p2pdma_user_cmd {
 	__u64 position;

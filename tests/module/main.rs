@@ -20,3 +20,5 @@ mod provide;
 mod refusals;
 mod register;
 mod ring;
+mod route;
+mod stack;

@@ -1,6 +1,11 @@
 //! `provide`: root makes a device of another driver a provider.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::Command,
+};
 
 use p2pdma_sys::*;
 
@@ -60,11 +65,13 @@ fn provide_refuses_what_it_would_break() {
 
 #[test]
 fn the_switches_are_roots_alone() {
-    use std::os::unix::fs::MetadataExt;
-    for (name, mode) in [("provide", 0o200)] {
+    for (name, mode) in [("provide", 0o200), ("refresh", 0o200), ("stack", 0o600)] {
         let path = format!("/sys/bus/pci/drivers/{DRIVER}/{name}");
-        let metadata = fs::metadata(path).expect("the attribute");
+        let metadata = fs::metadata(&path).expect("the attribute");
         assert_eq!((metadata.mode() & 0o777, metadata.uid()), (mode, 0), "{name}");
+        let script = format!("echo 1 >{path}");
+        let status = Command::new("/bin/sh").args(["-c", &script]).uid(1000).gid(1000).status().expect("a shell");
+        assert!(!status.success(), "{name}");
     }
 }
 
@@ -92,4 +99,53 @@ fn a_module_that_comes_back_finds_the_pages_and_claims_them_again() {
     gpu.unbind();
     assert!(!is_there("size"));
     gpu.rebind();
+}
+
+/// What the kernel tells udev.
+struct Events(OwnedFd);
+
+impl Events {
+    fn new() -> Self {
+        // SAFETY: an address that lives during the call; the socket is ours.
+        unsafe {
+            let flags = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            let socket = libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_KOBJECT_UEVENT);
+            assert!(socket >= 0);
+            let mut address = std::mem::zeroed::<libc::sockaddr_nl>();
+            address.nl_family = libc::AF_NETLINK as u16;
+            address.nl_groups = 1;
+            let size = size::<libc::sockaddr_nl>();
+            assert_eq!(libc::bind(socket, (&raw const address).cast(), size), 0);
+            Self(OwnedFd::from_raw_fd(socket))
+        }
+    }
+
+    /// Of the GPU's events those that have our key: its values, in order.
+    fn values(&self) -> Vec<String> {
+        let mut values = vec![];
+        let mut event = [0_u8; 8192];
+        loop {
+            // SAFETY: the buffer is as long as is said.
+            let length = unsafe { libc::recv(self.0.as_raw_fd(), event.as_mut_ptr().cast(), event.len(), 0) };
+            let Ok(length) = usize::try_from(length) else { return values };
+            let text = String::from_utf8_lossy(&event[..length]);
+            if text.starts_with("change@") && text.contains(&variable("P2PDMA_GPU_ADDRESS")) {
+                values.extend(text.split('\0').filter_map(|line| line.strip_prefix("P2PDMA_USER=")).map(str::to_owned));
+            }
+        }
+    }
+}
+
+#[test]
+fn udev_hears_when_a_device_becomes_a_provider_and_when_it_ceases_to_be_one() {
+    let _alone = alone();
+    let events = Events::new();
+    let gpu = StandIn::new();
+    assert_eq!(events.values(), ["none"], "the donor lost it");
+    provide().expect("provided");
+    assert_eq!(events.values(), ["provider"]);
+    gpu.unbind();
+    assert_eq!(events.values(), ["none"]);
+    drop(gpu);
+    assert_eq!(events.values(), ["provider"], "the donor has it back");
 }

@@ -80,6 +80,15 @@ fn a_gpus_memory_and_a_file_on_ext4_exchange_their_bytes() {
 }
 
 #[test]
+#[ignore = "needs --topology iommu"]
+fn behind_an_iommu_a_gpus_memory_and_a_raw_device_exchange_their_bytes() {
+    let _alone = alone();
+    let path = format!("/sys/bus/pci/devices/{}/iommu_group/type", variable("P2PDMA_GPU_ADDRESS"));
+    assert!(std::fs::read_to_string(path).expect("an IOMMU").starts_with("DMA"), "it translates");
+    agree(&ssd());
+}
+
+#[test]
 fn the_ioctl_and_copies_go_over_runs_as_well() {
     let _alone = alone();
     let (gpu, file) = (StandIn::provided(), ssd());

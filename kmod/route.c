@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Routes: whether DMA goes between memory and storage. It is asked when a pair is made and, since
+ * what is plugged in or out or reconfigured may change the answer, again by the first I/O after
+ * each event of the PCI bus. Of what the bus does not tell, say setpci, root does:
+ *
+ *	echo 1 > /sys/bus/pci/drivers/p2pdma_user/refresh
+ *
+ * A stacked block device (md, dm, the head of a multipath) does not tell its members. Root names
+ * it, and the NVMe functions below it, each of which needs a route then:
+ *
+ *	echo 9:0=0000:01:00.0,0000:02:00.0 > /sys/bus/pci/drivers/p2pdma_user/stack
+ *	echo 9:0= > /sys/bus/pci/drivers/p2pdma_user/stack
+ *
+ * takes it back. Nothing here finds out about a member that was not named: where it has no route
+ * its transfers fail or, behind an IOMMU that disagrees with the kernel, are lost. Where a stack
+ * needs the data itself (RAID 5, encryption) the processor reads it from the device, slowly.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/cc_platform.h>
+#include <linux/file.h>
+#include <linux/pci-p2pdma.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/swiotlb.h>
+
+#include "internal.h"
+
+/* Of all stacks together; as many as one read of the attribute can list */
+#define ROUTE_MEMBERS	128
+
+/* One function below a stack */
+struct route_member {
+	dev_t disk;
+	u64 sequence;	/* of the disk: its number is used again for others */
+	struct p2pdma_user_address client;
+};
+
+static DEFINE_MUTEX(route_lock);
+/* By route_lock; the members of a disk are neighbours */
+static struct route_member route_members[ROUTE_MEMBERS];
+static unsigned int route_count;
+
+/* Grows with each event after which a route may be another */
+atomic_t route_generation = ATOMIC_INIT(0);
+
+/* Makes all pairs ask again. */
+void route_refresh(void)
+{
+	atomic_inc_return_release(&route_generation);
+}
+
+/*
+ * Where all DMA of a device is bounced, the kernel's nvme driver requeues peer memory for ever;
+ * where memory is encrypted, addresses of BARs that go through the host bridge get the encryption
+ * bit (phys_to_dma()).
+ */
+static bool route_is_encumbered(struct device *client)
+{
+	while (client && !dev_is_pci(client))
+		client = client->parent;
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT) ||
+	       (client && is_swiotlb_force_bounce(client));
+}
+
+static int route_distance(struct provider *provider, struct device *client)
+{
+	int distance;
+
+	if (route_is_encumbered(client))
+		return -EOPNOTSUPP;
+	distance = pci_p2pdma_distance(provider->pdev, client, false);
+	return distance < 0 ? -EREMOTEIO : distance;
+}
+
+static int route_distance_to(struct provider *provider, const struct p2pdma_user_address *address)
+{
+	struct pci_dev *client = provider_device(address);
+	int distance = client ? route_distance(provider, &client->dev) : -EREMOTEIO;
+
+	pci_dev_put(client);
+	return distance;
+}
+
+static bool route_is_of(const struct route_member *member, struct gendisk *disk)
+{
+	return member->disk == disk_devt(disk) && member->sequence == disk->diskseq;
+}
+
+/* Return: the largest distance to a function below a stack, or a negative errno. */
+static int route_distance_to_stack(struct provider *provider, struct gendisk *disk)
+{
+	int distance = -EOPNOTSUPP;
+	unsigned int i;
+
+	guard(mutex)(&route_lock);
+	for (i = 0; i < route_count; i++) {
+		int rc;
+
+		if (!route_is_of(&route_members[i], disk))
+			continue;
+		rc = route_distance_to(provider, &route_members[i].client);
+		if (rc < 0)
+			return rc;
+		distance = max(distance, rc);
+	}
+	return distance;
+}
+
+/* Return: the kernel's distance from a buffer to its storage as it is now, or a negative errno. */
+int route_check(struct pair *pair)
+{
+	struct provider *provider = pair->buffer->provider;
+	int generation = atomic_read_acquire(&route_generation), distance;
+	struct gendisk *disk = pair->bdev->bd_disk;
+
+	if (!provider_enter(provider))
+		return -ENODEV;
+	if (blk_queue_pci_p2pdma(disk->queue))
+		distance = route_distance(provider, disk_to_dev(disk));
+	else
+		distance = route_distance_to_stack(provider, disk);
+	provider_leave(provider);
+	if (distance >= 0)
+		WRITE_ONCE(pair->generation, generation);
+	return distance;
+}
+
+/* --- root's switches --- */
+
+/* Return: the first character after "MAJOR:MINOR=", with @member's disk set, or an error. */
+static const char *route_parse_disk(const char *text, struct route_member *member)
+{
+	unsigned int major, minor;
+	struct gendisk *disk;
+	struct file *file;
+	int end = 0;
+
+	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end)
+		return ERR_PTR(-EINVAL);
+	member->disk = MKDEV(major, minor);
+	file = bdev_file_open_by_dev(member->disk, BLK_OPEN_READ, NULL, NULL);
+	if (IS_ERR(file))
+		return ERR_CAST(file);
+	disk = file_bdev(file)->bd_disk;
+	member->sequence = disk->diskseq;
+	if (disk_devt(disk) != member->disk || blk_queue_pci_p2pdma(disk->queue))
+		text = ERR_PTR(-EINVAL);
+	fput(file);
+	return IS_ERR(text) ? text : text + end;
+}
+
+/* Return: how many functions @text names, written to @members, or a negative errno. */
+static int route_parse_members(const char *text, struct route_member *members)
+{
+	int count = 0, end;
+
+	for (; *text && *text != '\n'; count++) {
+		struct pci_dev *pdev;
+
+		if (count == ROUTE_MEMBERS)
+			return -ENOSPC;
+		members[count].disk = members[0].disk;
+		members[count].sequence = members[0].sequence;
+		end = provider_parse(text, &members[count].client);
+		if (end < 0)
+			return end;
+		pdev = provider_device(&members[count].client);
+		pci_dev_put(pdev);
+		if (!pdev || pdev->class != PCI_CLASS_STORAGE_EXPRESS)
+			return -ENODEV;
+		text += end;
+		text += *text == ',';
+	}
+	return count;
+}
+
+/* Replaces what was said of a disk by what @members say. */
+static int route_set(const struct route_member *members, int count)
+{
+	unsigned int from, to = 0;
+
+	guard(mutex)(&route_lock);
+	for (from = 0; from < route_count; from++)
+		to += route_members[from].disk != members->disk;
+	if (to + count > ROUTE_MEMBERS)
+		return -ENOSPC;
+	for (from = 0, to = 0; from < route_count; from++)
+		if (route_members[from].disk != members->disk)
+			route_members[to++] = route_members[from];
+	memcpy(route_members + to, members, count * sizeof(*members));
+	route_count = to + count;
+	return 0;
+}
+
+static int route_parse(const char *text, struct route_member *members)
+{
+	int count;
+
+	text = route_parse_disk(text, members);
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	count = route_parse_members(text, members);
+	return count < 0 ? count : route_set(members, count);
+}
+
+static ssize_t stack_store(struct device_driver *driver, const char *text, size_t length)
+{
+	struct route_member *members = kcalloc(ROUTE_MEMBERS, sizeof(*members), GFP_KERNEL);
+	int rc = members ? route_parse(text, members) : -ENOMEM;
+
+	kfree(members);
+	if (rc) {
+		pr_err("stack: (%d) not MAJOR:MINOR=ADDRESS,..., of a whole block device that takes no peer memory by itself and at most %d NVMe functions below it: %s\n",
+		       rc, ROUTE_MEMBERS, text);
+		return rc;
+	}
+	route_refresh();
+	return length;
+}
+
+static ssize_t stack_show(struct device_driver *driver, char *text)
+{
+	unsigned int i, at = 0;
+
+	guard(mutex)(&route_lock);
+	for (i = 0; i < route_count; i++) {
+		const struct route_member *member = &route_members[i];
+
+		if (i && member->disk == member[-1].disk)
+			at += sysfs_emit_at(text, at, ",");
+		else
+			at += sysfs_emit_at(text, at, "%s%u:%u=", i ? "\n" : "",
+					    MAJOR(member->disk), MINOR(member->disk));
+		at += sysfs_emit_at(text, at, "%04x:%02x:%02x.%x", member->client.domain,
+				    member->client.bus, PCI_SLOT(member->client.devfn),
+				    PCI_FUNC(member->client.devfn));
+	}
+	return at + (i ? sysfs_emit_at(text, at, "\n") : 0);
+}
+struct driver_attribute driver_attr_stack = __ATTR_RW_MODE(stack, 0600);
+
+static ssize_t refresh_store(struct device_driver *driver, const char *text, size_t length)
+{
+	if (!sysfs_streq(text, "1"))
+		return -EINVAL;
+	route_refresh();
+	return length;
+}
+DRIVER_ATTR_WO(refresh);
