@@ -32,62 +32,49 @@ bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
 
 /* --- its runs --- */
 
-/* Whenever the count is a power of two, or 0, the table is full. */
-static int buffer_grow(struct buffer *buffer)
+/* Return: how many bytes its runs have. */
+u64 buffer_end(const struct buffer *buffer)
 {
-	size_t capacity = max(buffer->count * 2, 1U);
-	struct bio_vec *runs;
+	unsigned int last = buffer->count - 1;
 
-	if (buffer->count & (buffer->count - 1))
-		return 0;
-	runs = kvmalloc_array(capacity, sizeof(*runs), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!runs)
-		return -ENOMEM;
-	if (buffer->count)
-		memcpy(runs, buffer->runs, buffer->count * sizeof(*runs));
-	kvfree(buffer->runs);
-	buffer->runs = runs;
-	return 0;
+	return buffer->count ? buffer->starts[last] + buffer->runs[last].bv_len : 0;
 }
 
-/* Puts pages at the end of a buffer that is being made, to its last run if they continue it. */
-int buffer_append(struct buffer *buffer, struct page *page, u64 length)
+/* Makes room for so many runs, and for those that are longer than BUFFER_RUN. */
+int buffer_reserve(struct buffer *buffer, unsigned int capacity)
 {
-	while (length) {
-		struct bio_vec *last = buffer->runs + buffer->count - 1;
-		u32 step = min(length, BUFFER_RUN);
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 
-		if (buffer->count && page == last->bv_page + (last->bv_len >> PAGE_SHIFT) &&
-		    last->bv_len + step <= BUFFER_RUN) {
-			last->bv_len += step;
-		} else {
-			int rc = buffer_grow(buffer);
+	buffer->capacity = capacity + buffer->length / BUFFER_RUN;
+	buffer->runs = kvmalloc_array(buffer->capacity, sizeof(*buffer->runs), gfp);
+	buffer->starts = kvmalloc_array(buffer->capacity, sizeof(*buffer->starts), gfp);
+	return buffer->runs && buffer->starts ? 0 : -ENOMEM;
+}
 
-			if (rc)
-				return rc;
-			bvec_set_page(&buffer->runs[buffer->count++], page, step, 0);
+/*
+ * Puts pages at the end of a buffer that is being made: to its last run if they continue it.
+ *
+ * Return: false if there is no room.
+ */
+bool buffer_append(struct buffer *buffer, struct page *page, u64 length)
+{
+	u32 step;
+
+	for (; length; length -= step, page += step >> PAGE_SHIFT) {
+		struct bio_vec *run = buffer->runs + buffer->count - 1;
+
+		step = min(length, BUFFER_RUN);
+		if (buffer->count && page == run->bv_page + (run->bv_len >> PAGE_SHIFT) &&
+		    run->bv_len + step <= BUFFER_RUN) {
+			run->bv_len += step;
+			continue;
 		}
-		page += step >> PAGE_SHIFT;
-		length -= step;
+		if (buffer->count == buffer->capacity)
+			return false;
+		buffer->starts[buffer->count] = buffer_end(buffer);
+		bvec_set_page(&buffer->runs[buffer->count++], page, step, 0);
 	}
-	return 0;
-}
-
-/* Makes the index of a complete table. */
-static int buffer_seal(struct buffer *buffer)
-{
-	unsigned int i;
-
-	buffer->starts = kvmalloc_array(buffer->count, sizeof(*buffer->starts),
-					GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!buffer->starts)
-		return -ENOMEM;
-	buffer->length = 0;
-	for (i = 0; i < buffer->count; i++) {
-		buffer->starts[i] = buffer->length;
-		buffer->length += buffer->runs[i].bv_len;
-	}
-	return 0;
+	return true;
 }
 
 /*
@@ -141,15 +128,16 @@ static int buffer_check_device(struct pci_dev *pdev, bool exported)
 static int buffer_take(struct buffer *buffer)
 {
 	struct pci_dev *pdev = buffer->provider->pdev;
-	void *memory = pci_alloc_p2pmem(pdev, buffer->length);
-	int rc;
+	int rc = buffer_reserve(buffer, 1);
+	void *memory;
 
+	if (rc)
+		return rc;
+	memory = pci_alloc_p2pmem(pdev, buffer->length);
 	if (!memory)
 		return -ENOSPC;
-	rc = buffer_append(buffer, virt_to_page(memory), buffer->length);
-	if (rc)
-		pci_free_p2pmem(pdev, memory, buffer->length);
-	return rc;
+	buffer_append(buffer, virt_to_page(memory), buffer->length);
+	return 0;
 }
 
 /* Gives the memory back, if it is still there, when nobody uses it and nobody begins to. */
@@ -185,7 +173,7 @@ static int buffer_fill(struct buffer *buffer, struct dma_buf *dmabuf)
 	if (rc)
 		buffer->count = 0;
 	provider_leave(buffer->provider);
-	return rc ?: buffer_seal(buffer);
+	return rc;
 }
 
 /* Of @dmabuf if there is one, else of the device's pool */

@@ -52,37 +52,32 @@ static bool dmabuf_is_in_bar(struct pci_dev *pdev, int bar, dma_addr_t address)
 	       phys >= pci_resource_start(pdev, bar) && phys <= pci_resource_end(pdev, bar);
 }
 
-static int dmabuf_find_bar(struct pci_dev *pdev, dma_addr_t address)
+static int dmabuf_add_page(struct buffer *buffer, int bar, dma_addr_t address,
+			   struct dev_pagemap **pagemap)
 {
-	int bar;
+	struct pci_dev *pdev = buffer->provider->pdev;
+	unsigned long pfn = PHYS_PFN(dmabuf_phys(pdev, bar, address));
 
-	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++)
-		if (dmabuf_is_in_bar(pdev, bar, address))
-			return bar;
-	return -EXDEV;
+	if (!dmabuf_is_in_bar(pdev, bar, address))
+		return -EXDEV;
+	*pagemap = get_dev_pagemap(pfn, *pagemap);
+	if (!*pagemap || (*pagemap)->type != MEMORY_DEVICE_PCI_P2PDMA)
+		return -ENXIO;
+	if (!buffer_append(buffer, pfn_to_page(pfn), PAGE_SIZE))
+		return -EXDEV;
+	cond_resched();
+	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
 /* Page by page: what is contiguous for the device behind an IOMMU need not be so in the BAR. */
 static int dmabuf_add_entry(struct buffer *buffer, int bar, dma_addr_t address, size_t length)
 {
-	struct pci_dev *pdev = buffer->provider->pdev;
 	struct dev_pagemap *pagemap = NULL;
 	dma_addr_t end = address + length;
 	int rc = PAGE_ALIGNED(address | length) ? 0 : -EXDEV;
 
-	for (; !rc && address < end; address += PAGE_SIZE) {
-		unsigned long pfn = PHYS_PFN(dmabuf_phys(pdev, bar, address));
-
-		if (!dmabuf_is_in_bar(pdev, bar, address)) {
-			rc = -EXDEV;
-			break;
-		}
-		pagemap = get_dev_pagemap(pfn, pagemap);
-		if (!pagemap || pagemap->type != MEMORY_DEVICE_PCI_P2PDMA)
-			rc = -ENXIO;
-		else
-			rc = buffer_append(buffer, pfn_to_page(pfn), PAGE_SIZE);
-	}
+	for (; !rc && address < end; address += PAGE_SIZE)
+		rc = dmabuf_add_page(buffer, bar, address, &pagemap);
 	put_dev_pagemap(pagemap);
 	return rc;
 }
@@ -90,21 +85,22 @@ static int dmabuf_add_entry(struct buffer *buffer, int bar, dma_addr_t address, 
 /* Learns the runs of what was mapped. */
 static int dmabuf_add_entries(struct buffer *buffer)
 {
+	struct sg_table *table = buffer->table;
 	struct scatterlist *entry;
-	int i, rc, bar;
+	int i, rc, bar = 0;
 
-	bar = dmabuf_find_bar(buffer->provider->pdev, sg_dma_address(buffer->table->sgl));
-	if (bar < 0)
-		return bar;
-	for_each_sgtable_dma_sg(buffer->table, entry, i) {
+	while (!dmabuf_is_in_bar(buffer->provider->pdev, bar, sg_dma_address(table->sgl)))
+		if (++bar == PCI_STD_NUM_BARS)
+			return -EXDEV;
+	rc = buffer_reserve(buffer, max(table->orig_nents, table->nents));
+	if (rc)
+		return rc;
+	for_each_sgtable_dma_sg(table, entry, i) {
 		rc = dmabuf_add_entry(buffer, bar, sg_dma_address(entry), sg_dma_len(entry));
 		if (rc)
 			return rc;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
 	}
-	return 0;
+	return buffer_end(buffer) < buffer->length ? -EXDEV : 0;
 }
 
 /* Pins and maps. What the driver still moves or clears is waited for. */

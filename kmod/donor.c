@@ -28,7 +28,6 @@
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/sizes.h>
-#include <linux/slab.h>
 #include <linux/sysfs.h>
 
 #include "internal.h"
@@ -40,7 +39,7 @@ static int donor_bar = -1;
 module_param_named(bar, donor_bar, int, 0444);
 MODULE_PARM_DESC(bar, "BAR to give, 0 to 5; -1 (default): the largest that can be given");
 
-static void donor_announce(struct pci_dev *pdev, bool provides)
+void donor_announce(struct pci_dev *pdev, bool provides)
 {
 	char *envp[] = { provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none", NULL };
 
@@ -107,48 +106,24 @@ static const char *donor_refusal(struct pci_dev *pdev, int bar)
 	return NULL;
 }
 
-/* The largest memory BAR, and of those only what can be given if @can_be_given */
-static int donor_largest_bar(struct pci_dev *pdev, bool can_be_given)
-{
-	resource_size_t most = 0;
-	int bar, best = -ENODEV;
-
-	for (bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
-		if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) ||
-		    pci_resource_len(pdev, bar) <= most ||
-		    (can_be_given && donor_refusal(pdev, bar)))
-			continue;
-		most = pci_resource_len(pdev, bar);
-		best = bar;
-	}
-	return best;
-}
-
-/*
- * Where none can be given, the one that the operator most likely had in mind is named in the log.
- *
- * Return: the BAR to give, or a negative errno after one line in the log.
- */
+/* Return: @bar, or of all the largest that can be given; a negative errno after a line in the log. */
 static int donor_choose_bar(struct pci_dev *pdev, int bar)
 {
-	if (bar < -1 || bar >= PCI_STD_NUM_BARS) {
+	int from = bar < 0 ? 0 : bar, to = bar < 0 ? PCI_STD_NUM_BARS - 1 : bar, best = -EINVAL;
+
+	if (bar >= PCI_STD_NUM_BARS) {
 		pci_err(pdev, "BAR %d: there are BARs 0 to 5; choose one of them\n", bar);
 		return -EINVAL;
 	}
-	if (bar == -1)
-		bar = donor_largest_bar(pdev, true);
-	if (bar < 0)
-		bar = donor_largest_bar(pdev, false);
-	if (bar < 0) {
-		pci_err(pdev, "no memory BAR to give; choose another device\n");
-		return bar;
-	}
-	if (donor_refusal(pdev, bar)) {
-		pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar, &pdev->resource[bar],
-			donor_refusal(pdev, bar));
-		return -EINVAL;
-	}
-	return bar;
+	for (bar = from; bar <= to; bar++)
+		if (!donor_refusal(pdev, bar) &&
+		    (best < 0 || pci_resource_len(pdev, bar) > pci_resource_len(pdev, best)))
+			best = bar;
+	for (bar = from; bar <= to && best < 0; bar++)
+		if (from == to || pci_resource_flags(pdev, bar) & IORESOURCE_MEM)
+			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar, &pdev->resource[bar],
+				donor_refusal(pdev, bar));
+	return best;
 }
 
 /* pci_p2pdma_add_resource() needs the device's lock and does not take it. */
@@ -168,116 +143,61 @@ static int donor_give(struct pci_dev *pdev, int bar)
 
 /* --- devices of other drivers --- */
 
-/* All of a pool, taken so that nobody else gets of it */
-struct claim {
-	struct list_head entry;	/* in claims */
-	struct pci_dev *pdev;
-	void *memory;
-	size_t length;
-};
-
-static LIST_HEAD(claims);
-/* Protects the list; a claim itself is made and ended under the lock of its device */
-static DEFINE_MUTEX(claim_lock);
-
-static struct claim *claim_find(struct pci_dev *pdev)
+static int donor_claim(struct provider *provider, int bar)
 {
-	struct claim *claim;
-
-	device_lock_assert(&pdev->dev);
-	guard(mutex)(&claim_lock);
-	list_for_each_entry(claim, &claims, entry)
-		if (claim->pdev == pdev)
-			return claim;
-	return NULL;
-}
-
-/* Return: a device with a claim, with a reference, or NULL if there is none left. */
-static struct pci_dev *claim_next_device(void)
-{
-	struct claim *claim;
-
-	guard(mutex)(&claim_lock);
-	claim = list_first_entry_or_null(&claims, struct claim, entry);
-	return claim ? pci_dev_get(claim->pdev) : NULL;
-}
-
-static int claim_pool(struct claim *claim, int bar)
-{
-	struct pci_dev *pdev = claim->pdev;
+	struct pci_dev *pdev = provider->pdev;
+	size_t length = pci_resource_len(pdev, bar);
 	struct attribute allocate = { .name = "allocate" };
+	void *claim;
 
 	sysfs_remove_file_from_group(&pdev->dev.kobj, &allocate, "p2pmem");
-	claim->length = pci_resource_len(pdev, bar);
-	claim->memory = pci_alloc_p2pmem(pdev, claim->length);
-	if (claim->memory && page_to_phys(virt_to_page(claim->memory)) ==
-			     pci_resource_start(pdev, bar))
+	claim = pci_alloc_p2pmem(pdev, length);
+	if (claim && page_to_phys(virt_to_page(claim)) == pci_resource_start(pdev, bar)) {
+		provider->claim = claim;
+		provider->claim_length = length;
+		donor_announce(pdev, true);
 		return 0;
-	if (claim->memory)
-		pci_free_p2pmem(pdev, claim->memory, claim->length);
+	}
+	if (claim)
+		pci_free_p2pmem(pdev, claim, length);
 	pci_err(pdev, "BAR %d %pR: a part of it is taken already; end the programs that use p2pmem/allocate\n",
 		bar, &pdev->resource[bar]);
 	return -EBUSY;
 }
 
-static int claim_new(struct pci_dev *pdev, int bar)
+void donor_unclaim(struct provider *provider)
 {
-	struct claim *claim;
-	int rc = -ENOMEM;
-
-	bar = donor_choose_bar(pdev, bar);
-	if (bar < 0)
-		return bar;
-	claim = kzalloc(sizeof(*claim), GFP_KERNEL);
-	if (!claim)
-		return rc;
-	claim->pdev = pdev;
-	rc = donor_has_pages(pdev, bar) ? 0 : donor_give(pdev, bar);
-	rc = rc ?: claim_pool(claim, bar);
-	if (rc) {
-		kfree(claim);
-		return rc;
-	}
-	pci_dev_get(pdev);
-	mutex_lock(&claim_lock);
-	list_add(&claim->entry, &claims);
-	mutex_unlock(&claim_lock);
-	donor_announce(pdev, true);
-	return 0;
+	pci_free_p2pmem(provider->pdev, provider->claim, provider->claim_length);
+	provider->claim = NULL;
+	donor_announce(provider->pdev, false);
 }
 
-static void claim_end(struct claim *claim)
+static int donor_provide(struct provider *provider, int bar)
 {
-	struct pci_dev *pdev = claim->pdev;
+	struct pci_dev *pdev = provider->pdev;
+	int rc;
 
-	mutex_lock(&claim_lock);
-	list_del(&claim->entry);
-	mutex_unlock(&claim_lock);
-	pci_free_p2pmem(pdev, claim->memory, claim->length);
-	kfree(claim);
-	donor_announce(pdev, false);
-	pci_dev_put(pdev);
-}
-
-static int donor_provide(struct pci_dev *pdev, int bar)
-{
-	device_lock_assert(&pdev->dev);
 	if (!device_is_bound(&pdev->dev)) {
 		/* Pages would be in the way of every driver: really_probe() in drivers/base/dd.c */
 		pci_err(pdev, "provide: no driver is bound to it; bind the one that exports its memory\n");
 		return -ENODEV;
 	}
-	if (claim_find(pdev)) {
+	if (provider->claim) {
 		pci_err(pdev, "provide: it is a provider already; nothing is to be done\n");
 		return -EEXIST;
 	}
-	return claim_new(pdev, bar);
+	bar = donor_choose_bar(pdev, bar);
+	if (bar < 0)
+		return bar;
+	rc = donor_has_pages(pdev, bar) ? 0 : donor_give(pdev, bar);
+	return rc ?: donor_claim(provider, bar);
 }
 
 static ssize_t provide_store(struct device_driver *driver, const char *text, size_t length)
 {
 	struct p2pdma_user_address address;
 	int bar = donor_bar, end = provider_parse(text, &address), rc;
+	struct provider *provider;
 	struct pci_dev *pdev;
 
 	if (end < 0 || (text[end] == ' ' && kstrtoint(text + end + 1, 10, &bar))) {
@@ -290,7 +210,12 @@ static ssize_t provide_store(struct device_driver *driver, const char *text, siz
 		return -ENODEV;
 	}
 	device_lock(&pdev->dev);
-	rc = donor_provide(pdev, bar);
+	provider = provider_get(pdev);
+	rc = PTR_ERR_OR_ZERO(provider);
+	if (!rc) {
+		rc = donor_provide(provider, bar);
+		provider_put(provider);
+	}
 	device_unlock(&pdev->dev);
 	pci_dev_put(pdev);
 	return rc ?: length;
@@ -342,32 +267,3 @@ struct pci_driver donor_driver = {
 	.probe	= donor_probe,
 	.groups	= donor_groups,
 };
-
-/* A device is about to lose its driver, or this module; its lock is held. */
-void donor_end(struct pci_dev *pdev)
-{
-	struct claim *claim = claim_find(pdev);
-
-	if (claim)
-		claim_end(claim);
-	else if (pdev->dev.driver == &donor_driver.driver)
-		donor_announce(pdev, false);
-}
-
-int __init donor_init(void)
-{
-	return pci_register_driver(&donor_driver);
-}
-
-void donor_exit(void)
-{
-	struct pci_dev *pdev;
-
-	pci_unregister_driver(&donor_driver);
-	while ((pdev = claim_next_device())) {
-		device_lock(&pdev->dev);
-		donor_end(pdev);
-		device_unlock(&pdev->dev);
-		pci_dev_put(pdev);
-	}
-}

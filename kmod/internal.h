@@ -29,7 +29,7 @@ struct dma_buf;
 struct dma_buf_attachment;
 struct io_uring_cmd;
 struct iov_iter;
-struct miscdevice;
+struct provider;
 struct sg_table;
 
 /* --- call.c: ioctls by table --- */
@@ -70,31 +70,32 @@ long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
 
 extern struct pci_driver donor_driver;
 
-int donor_init(void);
-void donor_exit(void);
-void donor_end(struct pci_dev *pdev);
-
-/* --- device.c: /dev/p2pdma_user --- */
-
-extern struct miscdevice device_node;
+void donor_announce(struct pci_dev *pdev, bool provides);
+void donor_unclaim(struct provider *provider);
 
 /* --- provider.c: a device whose memory is used --- */
 
-/* A device of whose memory there are buffers */
+/* A device of whose memory there are buffers, or whose pool is claimed */
 struct provider {
 	struct pci_dev *pdev;
 	struct percpu_ref users;	/* of the memory, see provider_enter() */
 	struct completion idle;		/* users was killed and has become zero */
 	struct list_head entry;		/* in the list of providers */
 	struct list_head buffers;
-	bool revoked;			/* by the lock of the device */
+	/* By the lock of the device: */
+	bool revoked;
+	void *claim;			/* all of its pool, so that nobody gets of it */
+	size_t claim_length;
 };
 
 int provider_parse(const char *text, struct p2pdma_user_address *address);
 struct pci_dev *provider_device(const struct p2pdma_user_address *address);
+struct provider *provider_get(struct pci_dev *pdev);
+void provider_put(struct provider *provider);
 int provider_add(struct pci_dev *pdev, struct buffer *buffer);
 void provider_remove(struct buffer *buffer);
 void provider_revoke(struct pci_dev *pdev);
+void provider_exit(void);
 void provider_count(struct p2pdma_user_stats *stats);
 
 /* Keeps the memory in place until provider_leave(); fails once it is gone */
@@ -117,6 +118,7 @@ struct buffer {
 	struct list_head entry;		/* in provider->buffers */
 	struct bio_vec *runs;		/* the memory: stretches of whole pages, in order */
 	u64 *starts;			/* offset in the buffer of each */
+	unsigned int capacity;		/* for so many runs */
 	unsigned int count;		/* of runs; 0: the memory is gone */
 	u64 length;			/* in bytes */
 	kuid_t owner;			/* who allocated it; invalid if it is registered */
@@ -126,7 +128,9 @@ struct buffer {
 
 int buffer_alloc(struct call *call);
 int buffer_register(struct call *call);
-int buffer_append(struct buffer *buffer, struct page *page, u64 length);
+int buffer_reserve(struct buffer *buffer, unsigned int capacity);
+bool buffer_append(struct buffer *buffer, struct page *page, u64 length);
+u64 buffer_end(const struct buffer *buffer);
 void buffer_drop(struct buffer *buffer);
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length);
 bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,

@@ -61,23 +61,16 @@ static struct provider *provider_new(struct pci_dev *pdev)
 	if (!provider)
 		return ERR_PTR(-ENOMEM);
 	rc = percpu_ref_init(&provider->users, provider_idle, 0, GFP_KERNEL);
-	if (rc)
-		goto free_provider;
-	rc = pm_runtime_resume_and_get(&pdev->dev);
-	if (rc)
-		goto exit_users;
+	if (rc) {
+		kfree(provider);
+		return ERR_PTR(rc);
+	}
 	init_completion(&provider->idle);
 	INIT_LIST_HEAD(&provider->buffers);
 	provider->pdev = pci_dev_get(pdev);
 	guard(mutex)(&provider_lock);
 	list_add(&provider->entry, &provider_list);
 	return provider;
-
-exit_users:
-	percpu_ref_exit(&provider->users);
-free_provider:
-	kfree(provider);
-	return ERR_PTR(rc);
 }
 
 static void provider_free(struct provider *provider)
@@ -85,8 +78,6 @@ static void provider_free(struct provider *provider)
 	mutex_lock(&provider_lock);
 	list_del(&provider->entry);
 	mutex_unlock(&provider_lock);
-	if (!provider->revoked)
-		pm_runtime_put(&provider->pdev->dev);
 	percpu_ref_exit(&provider->users);
 	pci_dev_put(provider->pdev);
 	kfree(provider);
@@ -104,7 +95,20 @@ static struct provider *provider_find(struct pci_dev *pdev)
 	return NULL;
 }
 
-/* A device is about to lose its driver; its lock is held. */
+/* Finds or makes what stands for a device. The caller holds the device's lock until it puts it. */
+struct provider *provider_get(struct pci_dev *pdev)
+{
+	return provider_find(pdev) ?: provider_new(pdev);
+}
+
+/* Ends a provider that is good for nothing any more. */
+void provider_put(struct provider *provider)
+{
+	if (list_empty(&provider->buffers) && !provider->claim)
+		provider_free(provider);
+}
+
+/* A device is about to lose its driver, or this module; its lock is held. */
 void provider_revoke(struct pci_dev *pdev)
 {
 	struct provider *provider = provider_find(pdev);
@@ -114,10 +118,29 @@ void provider_revoke(struct pci_dev *pdev)
 		return;
 	percpu_ref_kill(&provider->users);
 	wait_for_completion(&provider->idle);
-	list_for_each_entry(buffer, &provider->buffers, entry)
+	list_for_each_entry(buffer, &provider->buffers, entry) {
 		buffer_drop(buffer);
+		pm_runtime_put(&pdev->dev);
+	}
+	if (provider->claim)
+		donor_unclaim(provider);
 	provider->revoked = true;
-	pm_runtime_put(&pdev->dev);
+	provider_put(provider);
+}
+
+/* When the module ends, nobody has buffers. */
+void provider_exit(void)
+{
+	struct provider *provider;
+
+	while ((provider = list_first_entry_or_null(&provider_list, struct provider, entry))) {
+		struct pci_dev *pdev = pci_dev_get(provider->pdev);
+
+		device_lock(&pdev->dev);
+		provider_revoke(pdev);
+		device_unlock(&pdev->dev);
+		pci_dev_put(pdev);
+	}
 }
 
 static bool provider_is_over_limit(const struct buffer *buffer)
@@ -146,17 +169,21 @@ static int provider_list_buffer(struct provider *provider, struct buffer *buffer
 	return 0;
 }
 
-/* Puts a buffer under a device that stays bound, as the caller holds its lock. */
+/* Puts a buffer under a device that stays bound, as the caller holds its lock, and keeps it awake. */
 int provider_add(struct pci_dev *pdev, struct buffer *buffer)
 {
-	struct provider *provider = provider_find(pdev) ?: provider_new(pdev);
+	struct provider *provider = provider_get(pdev);
 	int rc;
 
 	if (IS_ERR(provider))
 		return PTR_ERR(provider);
-	rc = provider_list_buffer(provider, buffer);
-	if (list_empty(&provider->buffers))
-		provider_free(provider);
+	rc = pm_runtime_resume_and_get(&pdev->dev);
+	if (!rc) {
+		rc = provider_list_buffer(provider, buffer);
+		if (rc)
+			pm_runtime_put(&pdev->dev);
+	}
+	provider_put(provider);
 	return rc;
 }
 
@@ -170,8 +197,9 @@ void provider_remove(struct buffer *buffer)
 	mutex_lock(&provider_lock);
 	list_del(&buffer->entry);
 	mutex_unlock(&provider_lock);
-	if (list_empty(&provider->buffers))
-		provider_free(provider);
+	if (!provider->revoked)
+		pm_runtime_put(&pdev->dev);
+	provider_put(provider);
 	device_unlock(&pdev->dev);
 	pci_dev_put(pdev);
 }
