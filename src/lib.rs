@@ -59,7 +59,12 @@
 //! One byte's way: [`storage::File`] + [`memory::PeerSlice`] -> [`verdict::Verdict`] -> [`transfer::Pair`] ->
 //! [`transfer::Queue`] -> [`transfer::Receipt`]. No step goes back up.
 //!
-//! `unsafe` stands in six files, each with its policy at the top: `machine/statx.rs`, `machine/ring/mod.rs` (the trait's
+//! Memory is of two kinds, mapped or behind a buffer of the module's, and below [`transfer::Pair`] nobody asks which but
+//! `transfer/target.rs`, which binds it: the data then go downhill by themselves. An operation owns its memory (a view, which
+//! keeps mapping or buffer) and its target (the file, and the descriptor that binds it to the buffer), and the ring has it by
+//! its place in the file table.
+//!
+//! `unsafe` stands in seven files, each with its policy at the top: `control/ioctl.rs`, `machine/statx.rs`, `machine/ring/mod.rs` (the trait's
 //! promise), `machine/ring/kernel.rs`, `machine/mock/ring.rs`, `memory/copier.rs`, `transfer/queue.rs`.
 
 mod control;

@@ -19,12 +19,17 @@ use p2pdma::{
     pci::Address,
     storage::File,
     transfer::{Options, Queue, Receipt, leaked_queues},
+    verdict::Way,
 };
 
 const SSD: &str = "/dev/nvme0n1";
 const BATCH: u64 = 8;
 const BLOCK: usize = 4096;
-const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+/// What a batch does: which way the bytes go, and by which way they get there.
+type Kind = (Direction, Way);
+
+const READS: [Kind; 2] = [(Direction::Read, Way::P2pmem), (Direction::Read, Way::Module)];
+const WRITES: [Kind; 2] = [(Direction::Write, Way::P2pmem), (Direction::Write, Way::Module)];
 
 /// Long enough for a memcpy on a busy machine, short enough to be waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -67,14 +72,19 @@ struct Batch {
 }
 
 impl Batch {
-    fn start(direction: Direction, faults: &[(u64, Fault)], deadline: Duration) -> Self {
+    fn start((direction, way): Kind, faults: &[(u64, Fault)], deadline: Duration) -> Self {
         let mut mock = mock();
         for &(operation, fault) in faults {
             mock.fault(operation, fault);
         }
         let machine = Machine::mock(mock);
         let file = File::open(&machine, SSD, Access::ReadWrite).expect("a file");
-        let memory = Provider::find(&machine, provider()).and_then(|p| p.allocate(8 * BLOCK)).expect("memory");
+        let provider = Provider::find(&machine, provider()).expect("a provider");
+        let memory = match way {
+            Way::P2pmem => provider.allocate(8 * BLOCK),
+            Way::Module => provider.allocate_buffer(8 * BLOCK),
+        };
+        let memory = memory.expect("memory");
         let mut queue = Queue::new(&machine, Options::default().depth(8).deadline(deadline)).expect("a queue");
         let pair = queue.bind(&file, &memory).expect("a route");
         let numbers = (0..BATCH).map(|number| {
@@ -110,6 +120,14 @@ fn moved(receipts: &BTreeMap<u64, Receipt>) -> u64 {
     receipts.values().map(Receipt::bytes_direct).sum()
 }
 
+/// What is answered for memory that has gone: an address without memory behind it, or the module's own word.
+fn gone((_, way): Kind) -> i32 {
+    match way {
+        Way::P2pmem => errno::EFAULT,
+        Way::Module => errno::ENODEV,
+    }
+}
+
 /// What the host reads of the whole batch's range.
 fn on_disk(machine: &Machine) -> Vec<u8> {
     let file = File::open(machine, SSD, Access::Read).expect("a file");
@@ -130,7 +148,7 @@ fn in_memory(memory: &PeerMemory) -> Vec<u8> {
 }
 
 /// The first so many bytes of the block came over, the rest is as it was; every other block came over whole.
-fn assert_moved(batch: &Batch, direction: Direction, faulty: u64, bytes: usize) {
+fn assert_moved(batch: &Batch, (direction, way): Kind, faulty: u64, bytes: usize) {
     let pattern = on_disk(&Machine::mock(mock()));
     let (from, before, after) = match direction {
         Direction::Read => (pattern, vec![0; 8 * BLOCK], in_memory(&batch.memory)),
@@ -139,42 +157,42 @@ fn assert_moved(batch: &Batch, direction: Direction, faulty: u64, bytes: usize) 
     let start = usize::try_from(faulty).expect("a small number") * BLOCK;
     let (missed, end) = (start + bytes, start + BLOCK);
     let expected = [&from[..missed], &before[missed..end], &from[end..]].concat();
-    assert!(after == expected, "{direction} {faulty}: other bytes than {bytes} of the block are there");
+    assert!(after == expected, "{direction} {way:?} {faulty}: other bytes than {bytes} of the block are there");
     assert_ne!(from[start..end], before[start..end], "the comparison says something");
 }
 
 #[test]
 fn a_short_operation_is_short_and_the_others_are_whole() {
-    for (direction, number, bytes) in sweep(&[0, 512, 4092]) {
-        let mut batch = Batch::start(direction, &[(number, Fault::Short(bytes))], DEADLINE);
+    for (kind, number, bytes) in sweep(&[0, 512, 4092]) {
+        let mut batch = Batch::start(kind, &[(number, Fault::Short(bytes))], DEADLINE);
         let receipts = batch.receipts(BATCH);
-        assert_eq!(moved(&receipts), 7 * BLOCK as u64 + u64::from(bytes), "{direction} {number}");
+        assert_eq!(moved(&receipts), 7 * BLOCK as u64 + u64::from(bytes), "{kind:?} {number}");
         assert!(
             receipts.iter().all(|(&at, receipt)| receipt.is_short() == (at == number) && receipt.errno().is_none())
         );
         assert!(matches!(receipts[&number].complete(), Err(Error::Io { .. })));
-        assert_moved(&batch, direction, number, bytes as usize);
+        assert_moved(&batch, kind, number, bytes as usize);
     }
 }
 
 #[test]
 fn an_errno_is_its_operations_alone_and_it_moved_nothing() {
-    for (direction, number, errno) in sweep(&[errno::EIO, errno::EREMOTEIO, errno::ENODEV]) {
-        let mut batch = Batch::start(direction, &[(number, Fault::Errno(errno))], DEADLINE);
+    for (kind, number, errno) in sweep(&[errno::EIO, errno::EREMOTEIO, errno::ENODEV]) {
+        let mut batch = Batch::start(kind, &[(number, Fault::Errno(errno))], DEADLINE);
         let receipts = batch.receipts(BATCH);
-        assert_eq!(moved(&receipts), 7 * BLOCK as u64, "{direction} {number}");
+        assert_eq!(moved(&receipts), 7 * BLOCK as u64, "{kind:?} {number}");
         assert!(receipts.iter().all(|(&at, receipt)| receipt.errno() == (at == number).then_some(errno)));
-        assert_moved(&batch, direction, number, 0);
+        assert_moved(&batch, kind, number, 0);
     }
 }
 
 #[test]
 fn a_withheld_operation_ends_the_wait_at_its_deadline_and_leaks_what_it_owns() {
     let _alone = alone();
-    for (direction, number, _) in sweep(&[()]) {
+    for (kind, number, _) in sweep(&[()]) {
         let before = leaked_queues();
         let start = Instant::now();
-        let mut batch = Batch::start(direction, &[(number, Fault::Withheld)], SOON);
+        let mut batch = Batch::start(kind, &[(number, Fault::Withheld)], SOON);
         let receipts = batch.receipts(BATCH - 1);
         assert_eq!((moved(&receipts), receipts.contains_key(&number)), (7 * BLOCK as u64, false));
         let late = batch.queue.wait().expect_err("the last one never ends");
@@ -183,7 +201,7 @@ fn a_withheld_operation_ends_the_wait_at_its_deadline_and_leaks_what_it_owns() {
         assert_eq!((batch.queue.in_flight(), leaked_queues()), (1, before), "it still flies");
         let Batch { machine, memory, queue, .. } = batch;
         drop((queue, memory));
-        assert_eq!(leaked_queues(), before + 1, "{direction} {number}");
+        assert_eq!(leaked_queues(), before + 1, "{kind:?} {number}");
         let pool = Provider::find(&machine, provider()).expect("a provider").pool().expect("a pool");
         assert_eq!(
             pool.size.zip(pool.available).map(|(size, free)| size - free),
@@ -195,22 +213,22 @@ fn a_withheld_operation_ends_the_wait_at_its_deadline_and_leaks_what_it_owns() {
 }
 
 #[test]
-fn a_provider_that_goes_fails_that_operation_and_all_later_ones_with_efault() {
-    for (direction, number, ()) in sweep(&[()]) {
-        let mut batch = Batch::start(direction, &[(number, Fault::ProviderGone(provider()))], DEADLINE);
+fn a_provider_that_goes_fails_that_operation_and_all_later_ones() {
+    for (kind, number, ()) in sweep(&[()]) {
+        let mut batch = Batch::start(kind, &[(number, Fault::ProviderGone(provider()))], DEADLINE);
         let receipts = batch.receipts(BATCH);
-        assert_eq!(moved(&receipts), number * BLOCK as u64, "{direction} {number}");
-        assert!(receipts.iter().all(|(&at, receipt)| receipt.errno() == (at >= number).then_some(errno::EFAULT)));
+        assert_eq!(moved(&receipts), number * BLOCK as u64, "{kind:?} {number}");
+        assert!(receipts.iter().all(|(&at, receipt)| receipt.errno() == (at >= number).then_some(gone(kind))));
         let copied = Copier::new().and_then(|mut copier| copier.read(&batch.memory.all(), &mut [0])).expect_err("gone");
         assert!(copied.to_string().contains("the provider was unbound"), "{copied}");
         let written = Copier::new().and_then(|mut copier| copier.write(&[1], &batch.memory.all())).expect_err("gone");
-        assert!(matches!(written, Error::Io { ref source, .. } if source.source.raw_os_error() == Some(errno::EFAULT)));
+        assert!(matches!(written, Error::Io { ref source, .. } if source.source.raw_os_error() == Some(gone(kind))));
     }
 }
 
 #[test]
 fn a_provider_that_has_gone_has_no_memory_any_more_and_says_so() {
-    let mut batch = Batch::start(Direction::Read, &[(0, Fault::ProviderGone(provider()))], DEADLINE);
+    let mut batch = Batch::start(READS[0], &[(0, Fault::ProviderGone(provider()))], DEADLINE);
     assert_eq!(moved(&batch.receipts(BATCH)), 0);
     let found = Provider::find(&batch.machine, provider()).expect_err("it gives none");
     assert!(matches!(found, Error::NotFound(_)) && found.to_string().contains("(none)"), "{found}");
@@ -222,8 +240,10 @@ fn a_provider_that_has_gone_has_no_memory_any_more_and_says_so() {
 #[test]
 fn a_provider_of_others_may_go_and_nothing_happens_here() {
     let other = at("0000:01:00.0");
-    let mut batch = Batch::start(Direction::Read, &[(3, Fault::ProviderGone(other))], DEADLINE);
-    assert_eq!(moved(&batch.receipts(BATCH)), 8 * BLOCK as u64);
+    for kind in READS {
+        let mut batch = Batch::start(kind, &[(3, Fault::ProviderGone(other))], DEADLINE);
+        assert_eq!(moved(&batch.receipts(BATCH)), 8 * BLOCK as u64);
+    }
 }
 
 #[test]
@@ -247,15 +267,17 @@ fn faults_add_up_and_host_memory_has_them_too() {
 #[test]
 fn every_operation_may_fail_at_once() {
     let _alone = alone();
-    let all: Vec<_> = (0..BATCH).map(|number| (number, Fault::Errno(errno::EIO))).collect();
-    let mut batch = Batch::start(Direction::Write, &all, DEADLINE);
-    assert!(batch.receipts(BATCH).values().all(|receipt| receipt.errno() == Some(errno::EIO)));
-    let all: Vec<_> = (0..BATCH).map(|number| (number, Fault::Withheld)).collect();
-    let before = leaked_queues();
-    let mut batch = Batch::start(Direction::Write, &all, SOON);
-    assert!(matches!(batch.queue.wait(), Err(Error::Deadline(_))));
-    drop(batch);
-    assert_eq!(leaked_queues(), before + 1);
+    for kind in WRITES {
+        let all: Vec<_> = (0..BATCH).map(|number| (number, Fault::Errno(errno::EIO))).collect();
+        let mut batch = Batch::start(kind, &all, DEADLINE);
+        assert!(batch.receipts(BATCH).values().all(|receipt| receipt.errno() == Some(errno::EIO)));
+        let all: Vec<_> = (0..BATCH).map(|number| (number, Fault::Withheld)).collect();
+        let before = leaked_queues();
+        let mut batch = Batch::start(kind, &all, SOON);
+        assert!(matches!(batch.queue.wait(), Err(Error::Deadline(_))));
+        drop(batch);
+        assert_eq!(leaked_queues(), before + 1);
+    }
 }
 
 /// A queue that is dropped before it started anything has nothing to wait for, whatever the script says.
@@ -263,9 +285,10 @@ fn every_operation_may_fail_at_once() {
 fn what_was_never_started_is_not_withheld_and_leaks_nothing() {
     let _alone = alone();
     let faults = [Fault::Withheld, Fault::Errno(errno::EIO), Fault::ProviderGone(provider())];
-    for (place, fault) in faults.into_iter().enumerate() {
+    let cases = READS.into_iter().flat_map(|kind| faults.into_iter().enumerate().map(move |case| (kind, case)));
+    for (kind, (place, fault)) in cases {
         let before = leaked_queues();
-        let Batch { machine, memory, queue, .. } = Batch::start(Direction::Read, &[(place as u64, fault)], DEADLINE);
+        let Batch { machine, memory, queue, .. } = Batch::start(kind, &[(place as u64, fault)], DEADLINE);
         drop((queue, memory));
         assert_eq!(leaked_queues(), before);
         let pool = Provider::find(&machine, provider()).expect("it never went").pool().expect("a pool");
@@ -275,15 +298,18 @@ fn what_was_never_started_is_not_withheld_and_leaks_nothing() {
 
 #[test]
 fn a_queue_with_faults_may_move_to_another_thread() {
-    let mut batch = Batch::start(Direction::Read, &[(2, Fault::ProviderGone(provider()))], DEADLINE);
-    let moved = std::thread::spawn(move || moved(&batch.receipts(BATCH))).join();
-    assert_eq!(moved.expect("no panic"), 2 * BLOCK as u64);
+    for kind in READS {
+        let mut batch = Batch::start(kind, &[(2, Fault::ProviderGone(provider()))], DEADLINE);
+        let moved = std::thread::spawn(move || moved(&batch.receipts(BATCH))).join();
+        assert_eq!(moved.expect("no panic"), 2 * BLOCK as u64);
+    }
 }
 
-/// Both directions, every operation of a batch, every one of these.
-fn sweep<T: Copy>(values: &[T]) -> Vec<(Direction, u64, T)> {
-    let places = BOTH.iter().flat_map(|&direction| (0..BATCH).map(move |number| (direction, number)));
-    places.flat_map(|(direction, number)| values.iter().map(move |&value| (direction, number, value))).collect()
+/// Both directions and both ways, every operation of a batch, every one of these.
+fn sweep<T: Copy>(values: &[T]) -> Vec<(Kind, u64, T)> {
+    let kinds = READS.into_iter().chain(WRITES);
+    let places = kinds.flat_map(|kind| (0..BATCH).map(move |number| (kind, number)));
+    places.flat_map(|(kind, number)| values.iter().map(move |&value| (kind, number, value))).collect()
 }
 
 /// The numbers of errnos, as Linux has them on every architecture that has PCIe.

@@ -84,6 +84,7 @@ impl Provider {
     /// - [`Error::NotAllowed`]: `p2pmem/allocate` is root's until somebody changes its group.
     /// - [`Error::Io`]: mmap failed, or the provider went away meanwhile.
     pub fn allocate(&self, length: usize) -> Result<PeerMemory> {
+        self.may_be_allocated()?;
         PeerMemory::allocate(&self.machine, self, length)
     }
 

@@ -1,0 +1,127 @@
+//! A queue's own limits, and its end.
+
+use std::time::Duration;
+
+use p2pdma::{
+    Error,
+    machine::Access,
+    memory::{HostMemory, Provider},
+    storage::File,
+    transfer::{Options, Queue},
+};
+
+use crate::{SSD, address, host_read, peer, queue, switch};
+
+#[test]
+fn a_full_queue_says_so_and_goes_on_after_a_wait() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 512).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    for _ in 0..8 {
+        queue.read(&pair, 0, memory.all()).unwrap();
+    }
+    assert!(matches!(queue.read(&pair, 0, memory.all()), Err(Error::QueueFull(_))));
+    queue.wait().unwrap().complete().unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+}
+
+#[test]
+fn no_two_operations_that_fly_share_a_name_or_a_place() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 512).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let id = queue.read(&pair, 0, memory.all()).unwrap();
+        assert!(names.insert(id));
+        assert!(id.place() < 8);
+        assert_eq!(queue.wait().unwrap().operation(), id);
+    }
+}
+
+#[test]
+fn waiting_for_nothing_is_an_error_and_no_hang() {
+    assert!(matches!(queue(&switch()).wait(), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn a_queue_dropped_in_flight_keeps_memory_and_file_until_the_end() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4 << 20).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    for index in 0..8 {
+        let part = memory.slice(index << 19..(index + 1) << 19).unwrap();
+        queue.read(&pair, 0, part).unwrap();
+    }
+    queue.submit().unwrap();
+    drop((memory, file, pair));
+    drop(queue);
+    let pool = Provider::find(&machine, address("0000:05:00.0")).unwrap().pool().unwrap();
+    assert_eq!(pool.available, pool.size, "all of it went back");
+}
+
+#[test]
+fn a_queue_may_move_to_another_thread() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    let moved = std::thread::spawn(move || queue.wait().map(|receipt| receipt.bytes()));
+    assert_eq!(moved.join().unwrap().unwrap(), 4096);
+}
+
+#[test]
+fn a_deadline_without_end_is_cut_and_panics_nowhere() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut queue = Queue::new(&machine, Options::default().deadline(Duration::MAX)).unwrap();
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes(), 4096);
+}
+
+#[test]
+fn a_write_that_was_never_started_does_not_start_when_the_queue_is_dropped() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::ReadWrite).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let before = host_read(&mut queue(&machine), &file, 0, 4096);
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.write(&pair, 0, memory.all()).unwrap();
+    drop(queue);
+    assert_eq!(host_read(&mut crate::queue(&machine), &file, 0, 4096), before);
+    drop(memory);
+    let pool = Provider::find(&machine, address("0000:05:00.0")).unwrap().pool().unwrap();
+    assert_eq!(pool.available, pool.size, "the pair keeps no memory, and the queue kept none");
+}
+
+#[test]
+fn a_queue_lets_go_of_files_and_works_on_any_number_in_turn() {
+    let machine = switch();
+    let memory = peer(&machine, 512).unwrap();
+    let mut queue = queue(&machine);
+    for _ in 0..600 {
+        let file = File::open(&machine, SSD, Access::Read).unwrap();
+        let pair = queue.bind_host(&file).unwrap();
+        let again = queue.bind_host(&file).unwrap();
+        queue.unbind(again).unwrap();
+        let host = HostMemory::allocate(512).unwrap();
+        queue.read(&pair, 0, host.all()).unwrap();
+        assert_eq!(queue.wait().unwrap().bytes_host(), 512, "a second pair keeps the file");
+    }
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes_direct(), 512);
+    queue.unbind(pair).unwrap();
+}
