@@ -107,7 +107,7 @@ impl Error {
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
                 let cure = "run as root, or have root grant access to it";
-                Self::NotAllowed(Refusal::new(thing, format!("{call}: permission denied"), cure))
+                Self::NotAllowed(Refusal::new(thing, format!("{call}: {source}"), cure))
             }
             io::ErrorKind::NotFound => {
                 Self::NotFound(Refusal::new(thing, format!("{call}: it does not exist"), "check the name"))
@@ -135,6 +135,8 @@ mod tests {
     fn a_failed_call_is_sorted_by_its_errno() {
         let error = |errno| Error::syscall("open", "/dev/x", io::Error::from_raw_os_error(errno), "replace the drive");
         assert!(matches!(error(libc::EACCES), Error::NotAllowed(_)));
+        assert!(matches!(error(libc::EPERM), Error::NotAllowed(_)));
+        assert!(error(libc::EPERM).to_string().contains("os error 1"), "which of the two is told");
         assert!(matches!(error(libc::ENOENT), Error::NotFound(_)));
         assert!(matches!(error(libc::EIO), Error::Io { .. }));
         assert_eq!(error(libc::EIO).to_string(), "/dev/x: open failed; replace the drive");

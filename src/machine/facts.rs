@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::Path};
 
+use super::file::FileFacts;
+
 /// Where facts are read: sysfs, procfs and config space, by absolute path.
 ///
 /// Nothing is interpreted here. An errno is a fact too: what cannot be read is reported as it was refused.
@@ -21,6 +23,9 @@ pub trait Facts: fmt::Debug + Send + Sync {
 
     /// The names in a directory, sorted.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
+
+    /// What is told of a file that is opened with `O_DIRECT` for reading, and closed again.
+    fn opened(&self, path: &str) -> io::Result<FileFacts>;
 }
 
 /// The readings that every room needs, on top of the raw ones.

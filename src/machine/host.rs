@@ -13,12 +13,12 @@ use std::{
 use super::{
     Backing, MachineKind, Module, Seam,
     facts::{Facts, resolve},
-    file::{self, Access, FileKind, OpenFile},
+    file::{self, Access, FileFacts, FileKind, OpenFile, not_a_file, not_opened},
     module::OfModule,
     ring::{KernelRing, Ring},
     statx,
 };
-use crate::{Error, Refusal, Result, control, pci::Address};
+use crate::{Error, Result, control, pci::Address};
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +34,7 @@ impl Seam for Host {
     }
 
     fn open(&self, path: &Path, access: Access) -> Result<OpenFile> {
-        let failed = |call| move |source| Error::syscall(call, path.display(), source, "see what the kernel log says");
-        // Before it is opened: to open a FIFO waits for its other end, and to open a character device does things.
-        let kind = kind_of(path, &fs::metadata(path).map_err(failed("open"))?)?;
-        let fd = open_direct(path, access, kind)?;
-        let metadata = fs::File::from(fd.try_clone().map_err(failed("dup"))?).metadata().map_err(failed("fstat"))?;
-        let kind = kind_of(path, &metadata)?;
-        let size = file::end_of(&fd).map_err(failed("lseek"))?;
-        let dio = statx::dio_alignment(fd.as_fd()).map_err(failed("statx"))?;
-        let flags = if let FileKind::Regular(_) = kind { statx::inode_flags(fd.as_fd()) } else { None };
-        Ok(OpenFile { fd, kind, size, dio, flags })
+        open(path, access).map_err(|error| not_opened(path, error))?.ok_or_else(|| not_a_file(path))
     }
 
     /// `allocate` takes the run of memory out of the pool when it is mapped, not when it is opened (p2pdma.c,
@@ -69,7 +60,7 @@ impl Seam for Host {
 
 /// A block device that is to be written is opened exclusively: the kernel then refuses one that is mounted, that holds a
 /// mounted partition, or that is part of md, dm or swap (open(2), `O_EXCL` on block devices).
-fn open_direct(path: &Path, access: Access, kind: FileKind) -> Result<OwnedFd> {
+fn open_direct(path: &Path, access: Access, kind: FileKind) -> io::Result<OwnedFd> {
     let exclusive = match (kind, access) {
         (FileKind::Block(_), Access::ReadWrite) => libc::O_EXCL,
         _ => 0,
@@ -80,34 +71,30 @@ fn open_direct(path: &Path, access: Access, kind: FileKind) -> Result<OwnedFd> {
         .custom_flags(libc::O_DIRECT | exclusive)
         .open(path)
         .map(OwnedFd::from)
-        .map_err(|source| match source.raw_os_error() {
-            Some(libc::EINVAL) => Error::NoDirectIo(Refusal::new(
-                path.display(),
-                "its filesystem does not open files with O_DIRECT",
-                "use a file on ext4 or xfs, or an NVMe block device",
-            )),
-            Some(libc::EBUSY) => Error::NotAllowed(Refusal::new(
-                path.display(),
-                "it is in use: it or a partition of it is mounted, swapped to, part of md or dm, or opened by another writer",
-                "unmount or stop what uses it, or name another device",
-            )),
-            _ => Error::syscall("open", path.display(), source, "see what the kernel log says"),
-        })
 }
 
-fn kind_of(path: &Path, metadata: &fs::Metadata) -> Result<FileKind> {
+fn kind_of(metadata: &fs::Metadata) -> Option<FileKind> {
     let kind = metadata.file_type();
     if kind.is_block_device() {
-        Ok(FileKind::Block(metadata.rdev().into()))
+        Some(FileKind::Block(metadata.rdev().into()))
     } else if kind.is_file() {
-        Ok(FileKind::Regular(metadata.dev().into()))
+        Some(FileKind::Regular(metadata.dev().into()))
     } else {
-        Err(not_a_file(path))
+        None
     }
 }
 
-fn not_a_file(path: &Path) -> Error {
-    Error::Invalid(Refusal::new(path.display(), "neither a regular file nor a block device", "name one of those"))
+/// `None`: neither a regular file nor a block device, and not opened.
+fn open(path: &Path, access: Access) -> io::Result<Option<OpenFile>> {
+    // Before it is opened: to open a FIFO waits for its other end, and to open a character device does things.
+    let Some(kind) = kind_of(&fs::metadata(path)?) else { return Ok(None) };
+    let file = fs::File::from(open_direct(path, access, kind)?);
+    let Some(kind) = kind_of(&file.metadata()?) else { return Ok(None) };
+    let fd = OwnedFd::from(file);
+    let size = file::end_of(&fd)?;
+    let dio = statx::dio_alignment(fd.as_fd())?;
+    let flags = if let FileKind::Regular(_) = kind { statx::inode_flags(fd.as_fd()) } else { None };
+    Ok(Some(OpenFile { fd, kind, size, dio, flags }))
 }
 
 impl Facts for Host {
@@ -131,5 +118,10 @@ impl Facts for Host {
             .collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
+    }
+
+    fn opened(&self, path: &str) -> io::Result<FileFacts> {
+        let Some(open) = open(Path::new(path), Access::Read)? else { return Ok(FileFacts::of_another_kind()) };
+        Ok(FileFacts::of(&open, self))
     }
 }

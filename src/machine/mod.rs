@@ -43,8 +43,8 @@ use crate::{Result, control, pci::Address};
 
 pub use crate::control::Direction;
 pub use facts::Facts;
-pub use file::{Access, DeviceNumber, DioAlignment, FileKind};
-pub(crate) use file::{OpenFile, memfd};
+pub use file::{Access, DeviceNumber, DioAlignment, FileFacts, FileKind};
+pub(crate) use file::{OpenFile, hole_from, memfd, not_a_file, not_opened};
 pub use inode::InodeFlags;
 pub use mock::Mock;
 pub use module::Module;

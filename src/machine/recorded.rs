@@ -10,7 +10,7 @@ use std::{
 use super::{
     Backing, MachineKind, Module, NotRecorded, Seam, Snapshot,
     facts::Facts,
-    file::{Access, OpenFile, memfd},
+    file::{Access, FileFacts, OpenFile, memfd},
     ring::Ring,
 };
 use crate::{Error, Refusal, Result, control, pci::Address};
@@ -100,6 +100,10 @@ impl Facts for Recorded {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.note(path, self.snapshot.list(path))
+    }
+
+    fn opened(&self, path: &str) -> io::Result<FileFacts> {
+        self.note(path, self.snapshot.opened(path))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Backing, Machine, MachineKind, Module, Seam, Snapshot,
     facts::Facts,
-    file::{Access, OpenFile},
+    file::{Access, FileFacts, OpenFile},
     recorded::allocate,
     redact::redact,
     ring::Ring,
@@ -105,6 +105,10 @@ impl Facts for Tape {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.remember(path, self.machine.facts().list(path), |answers| &mut answers.list)
+    }
+
+    fn opened(&self, path: &str) -> io::Result<FileFacts> {
+        self.remember(path, self.machine.facts().opened(path), |answers| &mut answers.open)
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::snapshot::{Answers, Snapshot};
+use super::{
+    file::FileFacts,
+    snapshot::{Answers, Snapshot},
+};
 
 /// Attributes whose whole value is a secret, by the last part of their path.
 const SECRETS: [&str; 24] = [
@@ -58,7 +61,10 @@ impl Secrets {
         let read = answers.read.map(|read| read.map(|bytes| self.bytes(&path, bytes)));
         let link = answers.link.map(|link| link.map(|target| self.uuids(target)));
         let list = answers.list.map(|list| list.map(|names| self.names(names)));
-        (self.uuids(path), Answers { read, link, list, ..answers })
+        let open = answers
+            .open
+            .map(|open| open.map(|file| FileFacts { path: file.path.clone().map(|path| self.uuids(path)), ..file }));
+        (self.uuids(path), Answers { read, link, list, open, ..answers })
     }
 
     fn number(&mut self, secret: &[u8]) -> usize {

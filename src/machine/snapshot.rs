@@ -1,6 +1,7 @@
 //! A machine's facts held in memory: what the mock generates, what a recorder remembers, what a file of either holds.
 
 mod escape;
+mod open;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,10 @@ use std::{
     path::Path,
 };
 
-use super::facts::{Facts, resolve};
+use super::{
+    facts::{Facts, resolve},
+    file::FileFacts,
+};
 use crate::Result;
 
 /// Facts by path, in memory or as text.
@@ -53,6 +57,8 @@ use crate::Result;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// - `open` is what a file said that was opened with `O_DIRECT`, a [`FileFacts`] by rows: `block` or `regular` with the device's
+///   number, or `other`; `size`; then as far as they were told `dio MEMORY OFFSET`, `flags`, `fs_block`, `hole`, `mount`, `path`.
 /// - `read = TEXT` is a line with its line break, `read text` a line a row, `read bytes N` N bytes in hexadecimal; rows of
 ///   16 zeroes are left out.
 /// - A backslash begins an escape: `\\`, `\t`, and `\xNN` for a byte that is not printable, or a blank in a name or at the
@@ -74,6 +80,7 @@ pub(super) struct Answers {
     pub(super) size: Option<Answer<u64>>,
     pub(super) link: Option<Answer<String>>,
     pub(super) list: Option<Answer<Vec<String>>>,
+    pub(super) open: Option<Answer<FileFacts>>,
 }
 
 /// An answer, or an errno.
@@ -150,7 +157,8 @@ impl Snapshot {
     /// A path that answers every question with this errno.
     pub fn refused(&mut self, path: impl Into<String>, errno: i32) -> &mut Self {
         let (read, size) = (Some(Err(errno)), Some(Err(errno)));
-        *self.at(path) = Answers { read, size, link: Some(Err(errno)), list: Some(Err(errno)) };
+        let (link, list, open) = (Some(Err(errno)), Some(Err(errno)), Some(Err(errno)));
+        *self.at(path) = Answers { read, size, link, list, open };
         self
     }
 
@@ -208,12 +216,13 @@ impl Snapshot {
 
 impl Answers {
     /// What each question was answered, as far as asked: an errno or not.
-    fn errnos(&self) -> [Option<Option<i32>>; 4] {
+    fn errnos(&self) -> [Option<Option<i32>>; 5] {
         [
             self.read.as_ref().map(|read| read.as_ref().err().copied()),
             self.size.as_ref().map(|size| size.err()),
             self.link.as_ref().map(|link| link.as_ref().err().copied()),
             self.list.as_ref().map(|list| list.as_ref().err().copied()),
+            self.open.as_ref().map(|open| open.as_ref().err().copied()),
         ]
     }
 
@@ -269,6 +278,13 @@ impl Facts for Snapshot {
         match self.answers.get(path).and_then(|answers| answers.list.clone()) {
             Some(list) => list.map_err(errno),
             None => self.implied_list(path).ok_or_else(|| self.without_answer(path)),
+        }
+    }
+
+    fn opened(&self, path: &str) -> io::Result<FileFacts> {
+        match self.answers.get(path).and_then(|answers| answers.open.clone()) {
+            Some(open) => open.map_err(errno),
+            None => Err(self.without_answer(path)),
         }
     }
 }

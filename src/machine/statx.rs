@@ -41,5 +41,5 @@ pub(super) fn inode_flags(fd: BorrowedFd<'_>) -> Option<InodeFlags> {
     // - the descriptor is open for as long as it is borrowed;
     // - the buffer is writable and holds the 8 bytes of a long.
     let status = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FS_IOC_GETFLAGS, flags.as_mut_ptr()) };
-    (status == 0).then(|| InodeFlags::from_bits_truncate(flags[0]))
+    (status == 0).then(|| InodeFlags::from_bits_retain(flags[0]))
 }

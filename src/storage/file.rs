@@ -7,15 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use nix::{
-    sys::statfs::fstatfs,
-    unistd::{Whence, lseek},
-};
-
-use super::{Mount, Source, Stack, block::Descent};
+use super::{Source, Stack};
 use crate::{
     Error, Result,
-    machine::{Access, DioAlignment, FileKind, Machine, MachineId, OpenFile},
+    machine::{Access, DioAlignment, FileFacts, FileKind, Machine, MachineId, OpenFile, hole_from},
 };
 
 /// A regular file or block device, open with `O_DIRECT` unless it was asked for [`buffered`](Self::buffered). Cheap to clone;
@@ -46,21 +41,13 @@ impl File {
     pub fn open(machine: &Machine, path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let open = machine.open(&path, access)?;
-        let stack = Stack::new(match open.kind {
-            FileKind::Block(number) => Descent::new(machine.facts()).number(number),
-            FileKind::Regular(_) => filesystem(machine, &open),
-        });
-        let source = Source {
-            machine: machine.clone(),
-            name: path.display().to_string(),
-            dio: alignment(&open, &stack, access),
-            stack,
-            flags: open.flags,
+        let source = Source::of_facts(
+            machine,
+            path.display().to_string(),
             access,
-            size: Some(open.size),
-            has_holes: has_holes(&open),
-            buffered: false,
-        };
+            open.kind,
+            &FileFacts::of(&open, machine.facts()),
+        );
         Ok(Self { inner: Arc::new(Inner { open, path, source, _direct: None }) })
     }
 
@@ -151,54 +138,13 @@ impl File {
     pub(crate) fn has_hole_in(&self, offset: u64, length: u32) -> bool {
         let Inner { open, source, .. } = &*self.inner;
         let end = offset.saturating_add(length.into()).min(open.size);
-        source.has_holes && hole_from(open, offset).is_some_and(|hole| hole < end)
+        source.has_holes && hole_from(&open.fd, offset).is_some_and(|hole| hole < end)
     }
 
     /// Whether both are the same open file.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
-}
-
-/// The filesystem of an open file: by the mount that its descriptor names, else by its device number.
-fn filesystem(machine: &Machine, open: &OpenFile) -> super::Layer {
-    let facts = machine.facts();
-    let mut descent = Descent::new(facts);
-    let fd = open.fd.as_raw_fd();
-    let id = facts.text(&format!("/proc/self/fdinfo/{fd}")).and_then(|text| mount_id(&text));
-    let path = facts.link(&format!("/proc/self/fd/{fd}")).ok();
-    let number = open.kind.device();
-    let by_id = |mount: &&Mount| Some(mount.id) == id;
-    let by_number = |mount: &&Mount| mount.number == number;
-    let found = descent.mounts.iter().find(by_id).or_else(|| descent.mounts.iter().find(by_number)).cloned();
-    descent.filesystem(found.unwrap_or_else(|| Mount::unknown(number)), path.as_deref())
-}
-
-/// The line `mnt_id:  30` of a descriptor (proc_pid_fdinfo(5)).
-fn mount_id(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|id| id.trim().parse().ok())
-}
-
-fn alignment(open: &OpenFile, stack: &Stack, access: Access) -> Option<DioAlignment> {
-    let block = || fstatfs(&open.fd).ok().and_then(|fs| u32::try_from(fs.block_size()).ok());
-    match (stack.filesystem().map(|mount| mount.kind.as_str()), open.dio) {
-        (Some("btrfs"), None) => block().map(|block| DioAlignment { memory: block, offset: block }),
-        (Some("xfs"), Some(dio)) if access == Access::ReadWrite => {
-            Some(DioAlignment { offset: dio.offset.max(block()?), ..dio })
-        }
-        (_, dio) => dio,
-    }
-}
-
-fn has_holes(open: &OpenFile) -> bool {
-    matches!(open.kind, FileKind::Regular(_)) && hole_from(open, 0).is_some_and(|hole| hole < open.size)
-}
-
-/// The first hole from `offset` on, if only the one behind the end (lseek(2)). The position that this moves is nobody's:
-/// all I/O names its own.
-fn hole_from(open: &OpenFile, offset: u64) -> Option<u64> {
-    let offset = i64::try_from(offset).ok()?;
-    lseek(&open.fd, offset, Whence::SeekHole).ok().and_then(|hole| u64::try_from(hole).ok())
 }
 
 impl AsFd for File {
@@ -216,16 +162,5 @@ impl AsRef<Source> for File {
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.inner.path.display())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_descriptor_names_its_mount() {
-        assert_eq!(mount_id("pos:\t0\nflags:\t02140000\nmnt_id:\t30\nino:\t12\n"), Some(30));
-        assert_eq!(mount_id("pos:\t0\n"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Which filesystem holds a file: mounts, and below an overlay the layer that has it.
 
 use super::{Layer, LayerKind, Mount, block::Descent, btrfs, mount};
-use crate::machine::Facts;
+use crate::machine::{DeviceNumber, Facts, FileFacts};
 
 /// Symbolic links followed in one path, as the kernel's own limit (MAXSYMLINKS, fs/namei.c).
 const MOST_LINKS: usize = 40;
@@ -14,6 +14,14 @@ impl Descent<'_> {
             Some(mount) => self.filesystem(mount, Some(&path)),
             None => Layer::hidden(path, "no mount is known that holds it"),
         }
+    }
+
+    /// The filesystem of a file on this device: by the mount that its descriptor named, else by the number.
+    pub(super) fn filesystem_of(&mut self, number: DeviceNumber, said: &FileFacts) -> Layer {
+        let by_id = |mount: &&Mount| Some(mount.id) == said.mount;
+        let by_number = |mount: &&Mount| mount.number == number;
+        let found = self.mounts.iter().find(by_id).or_else(|| self.mounts.iter().find(by_number)).cloned();
+        self.filesystem(found.unwrap_or_else(|| Mount::unknown(number)), said.path.as_deref())
     }
 
     /// A filesystem; `path` is that of the file, where it is known.

@@ -1,11 +1,11 @@
 //! The storage side of a pair: what a verdict judges.
 
-use std::fmt;
+use std::{fmt, io, path::Path};
 
 use super::{Layer, LayerKind, Stack, block::Descent, namespaces};
 use crate::{
     Error, Refusal, Result,
-    machine::{Access, DioAlignment, InodeFlags, Machine},
+    machine::{Access, DioAlignment, FileFacts, FileKind, InodeFlags, Machine, not_a_file, not_opened},
     pci::Address,
 };
 
@@ -53,6 +53,41 @@ impl Source {
         let layer = name.and_then(|name| Descent::new(facts).device(&name));
         let layer = layer.unwrap_or_else(|| Layer::new(function.to_string(), LayerKind::Namespace(function)));
         Ok(Self::of_layer(machine, function.to_string(), layer))
+    }
+
+    /// A file by its path, as far as the machine says what it would find on opening it with `O_DIRECT` for reading. Nothing
+    /// stays open, and a recorded machine answers too, if the file was recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::open`](super::File::open); [`Error::NotAllowed`] when the file was not recorded.
+    pub fn of_file(machine: &Machine, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let said = path
+            .to_str()
+            .map_or_else(|| Err(io::Error::from_raw_os_error(libc::EILSEQ)), |path| machine.facts().opened(path));
+        let said = said.map_err(|error| not_opened(path, error))?;
+        let kind = said.kind.ok_or_else(|| not_a_file(path))?;
+        Ok(Self::of_facts(machine, path.display().to_string(), Access::Read, kind, &said))
+    }
+
+    pub(super) fn of_facts(machine: &Machine, name: String, access: Access, kind: FileKind, said: &FileFacts) -> Self {
+        let mut descent = Descent::new(machine.facts());
+        let stack = Stack::new(match kind {
+            FileKind::Block(number) => descent.number(number),
+            FileKind::Regular(number) => descent.filesystem_of(number, said),
+        });
+        Self {
+            machine: machine.clone(),
+            name,
+            dio: alignment(said, &stack, access),
+            stack,
+            flags: said.flags,
+            access,
+            size: Some(said.size),
+            has_holes: said.hole.is_some_and(|hole| hole < said.size),
+            buffered: false,
+        }
     }
 
     fn of_layer(machine: &Machine, name: String, layer: Layer) -> Self {
@@ -118,6 +153,17 @@ impl Source {
     #[must_use]
     pub fn is_buffered(&self) -> bool {
         self.buffered
+    }
+}
+
+/// What two filesystems copy by CPU that is aligned as they ask: see [`File::dio_alignment`](super::File::dio_alignment).
+fn alignment(said: &FileFacts, stack: &Stack, access: Access) -> Option<DioAlignment> {
+    match (stack.filesystem().map(|mount| mount.kind.as_str()), said.dio) {
+        (Some("btrfs"), None) => said.block.map(|block| DioAlignment { memory: block, offset: block }),
+        (Some("xfs"), Some(dio)) if access == Access::ReadWrite => {
+            Some(DioAlignment { offset: dio.offset.max(said.block?), ..dio })
+        }
+        (_, dio) => dio,
     }
 }
 

@@ -2,50 +2,97 @@
 //!
 //! `P2PBENCH_BLESS=1` also renews the recordings in `tests/machines`, which p2pbench's own tests look at without a guest.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use tempfile::TempDir;
 
 use super::machine::{Guest, Outcome};
 
-/// Every form of the topology, each into a file named after its form: of the live machine, and of its recording. Root and
-/// nobody record; nobody sees no config space.
+/// Every form of the topology, each into a file named after its form, and every explanation: of the live machine, and of its
+/// recording. Root and nobody record; nobody sees no config space, and may not open one of the files.
 const SCRIPT: &str = r#"
 set -e
 cd $P2PDMA_SHARE
+part=${P2PDMA_SSD}p1
+echo 'start=2048, type=83' | sfdisk -q $P2PDMA_SSD
+mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 $part
+mkdir /mnt/part
+mount $part /mnt/part
+dd if=/dev/urandom of=/mnt/part/file bs=1M count=1 status=none conv=fsync
+install -m 600 /mnt/part/file /mnt/part/secret
+truncate -s 1M /mnt/part/holes
+for source in $P2PDMA_SSD_ADDRESS $P2PDMA_SSD $part /mnt/part/file /mnt/part/secret /mnt/part/holes; do
+	echo "$source $P2PDMA_GPU_ADDRESS"; echo "$source $P2PDMA_GPU_ADDRESS --json"
+done >pairs
+echo "$P2PDMA_SSD $P2PDMA_CMB_ADDRESS" >>pairs
 nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
-forms() { for form in tree matrix json; do "${@:2}" topo --format $form >$1.$form; done; }
+forms() {
+	for form in tree matrix json; do "${@:2}" topo --format $form >$1.$form; done
+	while read -r pair; do
+		status=0
+		"${@:2}" explain $pair 2>&1 || status=$?
+		echo "exit code $status"
+	done <pairs >$1.explain
+}
+record() { "${@:2}" p2pbench record $1 --for /mnt/part/file --for /mnt/part/secret --for /mnt/part/holes; }
 mkdir -m 777 public
 forms live p2pbench
-p2pbench record machine >said
+record machine env >said
 forms replayed p2pbench --machine machine
 forms live.nobody nobody p2pbench
-nobody p2pbench record public/machine.nobody >said.nobody
+record public/machine.nobody nobody >said.nobody
 mv public/machine.nobody .
 forms replayed.nobody p2pbench --machine machine.nobody
 "#;
 
-/// What p2pbench prints here of a recording.
-fn on_the_host(recording: &str, form: &str) -> String {
-    let directory = TempDir::new().expect("a directory");
-    let file = directory.path().join("machine");
-    fs::write(&file, recording).expect("a recording");
-    let test = std::env::current_exe().expect("this program");
-    let program = test.ancestors().nth(2).expect("target/<profile>").join("p2pbench");
-    let output = Command::new(program).arg("--machine").arg(file).args(["topo", "--format", form]).output();
-    let output = output.expect("p2pbench");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is missing in the recording");
-    String::from_utf8(output.stdout).expect("UTF-8")
+/// A recording, here on the host.
+struct Here {
+    directory: TempDir,
+}
+
+impl Here {
+    fn new(recording: &str) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        fs::write(directory.path().join("machine"), recording).expect("a recording");
+        Self { directory }
+    }
+
+    /// What p2pbench does with it.
+    fn p2pbench(&self, arguments: &str) -> Output {
+        let test = std::env::current_exe().expect("this program");
+        let program = test.ancestors().nth(2).expect("target/<profile>").join("p2pbench");
+        let machine = self.directory.path().join("machine");
+        let output = Command::new(program).arg("--machine").arg(machine).args(arguments.split(' ')).output();
+        output.expect("p2pbench")
+    }
+
+    fn topo(&self, form: &str) -> String {
+        let output = self.p2pbench(&format!("topo --format {form}"));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing is missing in the recording");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// As the guest's script writes it down.
+    fn explain(&self, pair: &str) -> String {
+        let Output { status, stdout, stderr } = self.p2pbench(&format!("explain {pair}"));
+        let code = status.code().expect("an exit code");
+        format!("{}{}exit code {code}\n", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
+    }
 }
 
 /// The bytes are those that the guest printed: from the recording all of them, live all but the word for the kind of
 /// machine, which must differ.
 fn same_everywhere(outcome: &Outcome, user: &str) -> String {
     let recording = outcome.file(&format!("machine{user}"));
+    let here = Here::new(&recording);
     for form in ["tree", "matrix", "json"] {
         let live = outcome.file(&format!("live{user}.{form}"));
         let replayed = outcome.file(&format!("replayed{user}.{form}"));
-        assert_eq!(on_the_host(&recording, form), replayed, "{form}{user}: guest and host");
+        assert_eq!(here.topo(form), replayed, "{form}{user}: guest and host");
         let (was, is) = match form {
             "json" => (r#""kind": "host""#, r#""kind": "recorded""#),
             _ => ("machine: host", "machine: recorded"),
@@ -53,6 +100,15 @@ fn same_everywhere(outcome: &Outcome, user: &str) -> String {
         assert_eq!(live.replacen(was, is, 1), replayed, "{form}{user}: live and recorded");
         assert_ne!(live, replayed);
     }
+    let (live, replayed) = (format!("live{user}.explain"), outcome.file(&format!("replayed{user}.explain")));
+    let explained: String = outcome.file("pairs").lines().map(|pair| here.explain(pair)).collect();
+    assert_eq!(explained, replayed, "explain{user}: guest and host");
+    let live = outcome.file(&live).replace("machine: host", "machine: recorded");
+    assert_eq!(
+        live.replace(r#""kind": "host""#, r#""kind": "recorded""#),
+        replayed,
+        "explain{user}: live and recorded"
+    );
     recording
 }
 
@@ -76,6 +132,14 @@ fn a_switch_recorded_in_the_guest_is_the_same_on_the_host() {
     bless("switch", &same_everywhere(&outcome, ""));
     assert!(outcome.file("replayed.tree").contains("0000:03:00.0 -> 0000:05:00.0  direct  bus_addr  distance 4"));
     assert!(!outcome.file("said").contains("lacks"), "{}", outcome.file("said"));
+    let explained = outcome.file("replayed.explain");
+    for direct in ["/dev/nvme0n1", "/dev/nvme0n1p1", "/mnt/part/file", "/mnt/part/secret"] {
+        assert!(
+            explained.contains(&format!("DIRECT  {direct} -> 0000:05:00.0  (p2pmem yes, ")),
+            "{direct}: {explained}"
+        );
+    }
+    assert!(explained.contains("warning: holes"), "{explained}");
 }
 
 #[test]
@@ -85,6 +149,9 @@ fn root_ports_recorded_by_nobody_hold_what_nobody_could_read() {
     bless("root-ports-intel-nobody", &same_everywhere(&outcome, ".nobody"));
     assert!(outcome.file("replayed.tree").contains("is not in the kernel's list"));
     assert!(outcome.file("said.nobody").contains("record as root"), "{}", outcome.file("said.nobody"));
+    assert!(
+        outcome.file("replayed.nobody.explain").contains("/mnt/part/secret: open: Permission denied (os error 13)")
+    );
 }
 
 #[test]

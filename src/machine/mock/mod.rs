@@ -173,6 +173,7 @@ impl Mock {
             .file(format!("{directory}/dev"), format!("{number}\n"))
             .file(format!("{directory}/size"), format!("{}\n", length / 512))
             .file(format!("{directory}/queue/logical_block_size"), format!("{BLOCK}\n"))
+            .file(format!("{directory}/queue/dma_alignment"), "3\n")
             .symlink(format!("/sys/dev/block/{number}"), directory.clone())
             .symlink(format!("/sys/class/block/{name}"), directory);
         let path = PathBuf::from(format!("/dev/{name}"));

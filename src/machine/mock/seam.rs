@@ -7,7 +7,7 @@ use crate::{
     Error, Refusal, Result, control,
     machine::{
         Backing, Facts, MachineKind, Module, Seam,
-        file::{Access, OpenFile},
+        file::{Access, FileFacts, OpenFile},
         module::OfModule,
         ring::{KernelRing, Ring},
     },
@@ -80,6 +80,13 @@ impl Facts for Mock {
         let mut names = self.facts.list(path)?;
         names.retain(|name| self.still_there(&format!("{path}/{name}")).is_ok());
         Ok(names)
+    }
+
+    fn opened(&self, path: &str) -> io::Result<FileFacts> {
+        match Seam::open(self, Path::new(path), Access::Read) {
+            Ok(open) => Ok(FileFacts::of(&open, self)),
+            Err(_) => self.facts.opened(path),
+        }
     }
 }
 

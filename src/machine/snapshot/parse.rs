@@ -3,7 +3,7 @@
 use std::{fs, io, io::Read, iter::Peekable, path::Path, str::FromStr};
 
 use super::{
-    Answer, Snapshot, escape,
+    Answer, FileFacts, Snapshot, escape, open,
     write::{COMPLETE, ROW, VERSION, errno_name},
 };
 use crate::{Error, Refusal, Result};
@@ -125,9 +125,10 @@ fn fact(snapshot: &mut Snapshot, line: Line<'_>, lines: &mut Lines<'_>) -> Resul
     match question {
         "link" => fact.put(&mut answers.link, |fact| fact.link()),
         "list" => fact.put(&mut answers.list, |fact| fact.list(lines)),
+        "open" => fact.put(&mut answers.open, |fact| fact.open(lines)),
         "read" => fact.put(&mut answers.read, |fact| fact.read(lines)),
         "size" => fact.put(&mut answers.size, |fact| fact.size()),
-        _ => Err(line.wrong("question (link, list, read or size)")),
+        _ => Err(line.wrong("question (link, list, open, read or size)")),
     }
 }
 
@@ -172,6 +173,17 @@ impl Fact<'_> {
             names.push(name);
         }
         Ok(names)
+    }
+
+    fn open(self, lines: &mut Lines<'_>) -> Result<FileFacts> {
+        let mut rows = open::Rows::default();
+        if !self.answer.is_empty() {
+            return Err(self.line.wrong("error, or rows,"));
+        }
+        while let Some((line, row)) = lines.row() {
+            rows.take(row).ok_or_else(|| line.wrong("row of what a file says (each once)"))?;
+        }
+        rows.file().ok_or_else(|| self.line.wrong("kind and size in the rows below"))
     }
 
     fn read(self, lines: &mut Lines<'_>) -> Result<Vec<u8>> {

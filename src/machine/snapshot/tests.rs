@@ -1,7 +1,7 @@
 use proptest::{collection, option, prelude::*};
 
 use super::*;
-use crate::machine::Machine;
+use crate::machine::{DeviceNumber, DioAlignment, FileKind, InodeFlags, Machine};
 
 fn facts(snapshot: &Snapshot) -> &dyn Facts {
     snapshot
@@ -90,6 +90,19 @@ const TEXT: &str = r"p2pdma machine 1
   020  ff
 /g read text
   |
+/h open
+  fs_block 4096
+  hole 8192
+  mount 30
+  size 8192
+  regular 259:0
+  dio 4 512
+  flags 0x00080000
+  path /a\x20b
+/i open
+  size 0
+  other
+/j open error EINVAL
 ";
 
 #[test]
@@ -105,7 +118,13 @@ fn a_text_says_what_it_says() {
     assert_eq!(snapshot.read("/e").unwrap(), b"first\tline\n\na blank at the end \nC:\\\n");
     assert_eq!(snapshot.read("/f").unwrap()[14..], [[14, 15].as_slice(), &[0; 16], &[255]].concat());
     assert_eq!(snapshot.read("/g").unwrap(), b"\n");
-    assert_eq!((snapshot.len(), snapshot.is_complete()), (12, false));
+    let file = snapshot.opened("/h").unwrap();
+    let device = DeviceNumber { major: 259, minor: 0 };
+    assert_eq!((file.kind, file.size, file.path.as_deref()), (Some(FileKind::Regular(device)), 8192, Some("/a b")));
+    assert_eq!((file.flags, file.hole, file.mount), (Some(InodeFlags::EXTENTS), Some(8192), Some(30)));
+    assert_eq!(snapshot.opened("/i").unwrap(), FileFacts::of_another_kind());
+    assert_eq!(errno_of(snapshot.opened("/j")), Some(libc::EINVAL));
+    assert_eq!((snapshot.len(), snapshot.is_complete()), (15, false));
     assert_eq!(snapshot.to_string(), TEXT);
 }
 
@@ -192,8 +211,28 @@ fn answer<T: std::fmt::Debug + Clone>(value: impl Strategy<Value = T>) -> impl S
 fn answers() -> impl Strategy<Value = Answers> {
     let word = || "[^/\0]{1,8}";
     let names = collection::btree_set(word(), 0..5).prop_map(|names| names.into_iter().collect());
-    (answer(bytes()), answer(any::<u64>()), answer(word()), answer(names))
-        .prop_map(|(read, size, link, list)| Answers { read, size, link, list })
+    (answer(bytes()), answer(any::<u64>()), answer(word()), answer(names), answer(file()))
+        .prop_map(|(read, size, link, list, open)| Answers { read, size, link, list, open })
+}
+
+fn file() -> impl Strategy<Value = FileFacts> {
+    let device = || (any::<u64>(), any::<u64>()).prop_map(|(major, minor)| DeviceNumber { major, minor });
+    let kind = option::of(prop_oneof![device().prop_map(FileKind::Block), device().prop_map(FileKind::Regular)]);
+    let dio = option::of(any::<(u32, u32)>().prop_map(|(memory, offset)| DioAlignment { memory, offset }));
+    let flags = option::of(any::<u32>().prop_map(InodeFlags::from_bits_retain));
+    let numbers = any::<(Option<u32>, Option<u64>, Option<u64>)>();
+    (kind, any::<u64>(), dio, flags, numbers, option::of("/[^/\0]{1,8}")).prop_map(
+        |(kind, size, dio, flags, (block, hole, mount), path)| FileFacts {
+            kind,
+            size,
+            dio,
+            flags,
+            block,
+            hole,
+            mount,
+            path,
+        },
+    )
 }
 
 prop_compose! {
@@ -201,7 +240,7 @@ prop_compose! {
         answers in collection::btree_map("(/[^/\0]{1,6}){1,4}", answers(), 0..12),
         complete in any::<bool>(),
     ) -> Snapshot {
-        let asked = |answers: &Answers| answers.errnos() != [None; 4];
+        let asked = |answers: &Answers| answers.errnos() != [None; 5];
         Snapshot { answers: answers.into_iter().filter(|(_, answers)| asked(answers)).collect(), complete }
     }
 }
@@ -221,6 +260,7 @@ proptest! {
         for path in snapshot.answers.keys() {
             let _ = (recorder.machine().facts().read(path), recorder.machine().facts().list(path));
             let _ = (recorder.machine().facts().size(path), recorder.machine().facts().link(path));
+            let _ = recorder.machine().facts().opened(path);
         }
         let replayed = recorder.snapshot();
         for path in snapshot.answers.keys() {
@@ -228,11 +268,12 @@ proptest! {
             prop_assert_eq!(replayed.list(path).ok(), original.facts().list(path).ok());
             prop_assert_eq!(replayed.size(path).ok(), original.facts().size(path).ok());
             prop_assert_eq!(replayed.link(path).ok(), original.facts().link(path).ok());
+            prop_assert_eq!(replayed.opened(path).ok(), original.facts().opened(path).ok());
         }
     }
 
     #[test]
-    fn any_text_is_a_snapshot_or_one_line(text in "(p2pdma machine 1\n)?(/[a-z]* (read|list|size|link)( [=a-z0-9]*){0,3}\n|  [ -~]*\n|.*\n){0,6}") {
+    fn any_text_is_a_snapshot_or_one_line(text in "(p2pdma machine 1\n)?(/[a-z]* (read|list|open|size|link)( [=a-z0-9]*){0,3}\n|  [ -~]*\n|.*\n){0,6}") {
         check(&text)?;
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 
-use super::{Answer, Snapshot, escape};
+use super::{Answer, Snapshot, escape, open};
 
 /// The first line of every file. Files of another version are refused.
 pub(super) const VERSION: &str = "p2pdma machine 1";
@@ -26,6 +26,7 @@ impl fmt::Display for Snapshot {
             // By question, in alphabetical order.
             fact(f, &path, "link", answers.link.as_ref(), |f, target| writeln!(f, " {}", escape::word(target)))?;
             fact(f, &path, "list", answers.list.as_ref(), |f, names| list(f, names))?;
+            fact(f, &path, "open", answers.open.as_ref(), open::write)?;
             fact(f, &path, "read", answers.read.as_ref(), |f, bytes| read(f, bytes))?;
             fact(f, &path, "size", answers.size.as_ref(), |f, size| writeln!(f, " {size}"))?;
         }

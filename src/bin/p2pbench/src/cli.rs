@@ -88,6 +88,11 @@ pub(crate) struct RecordOptions {
     /// The file; one that is there already is replaced, as a whole or not at all.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+
+    /// A file or block device to record what `explain` asks of it; may be given several times. Disks and SSDs are in it
+    /// anyway, by the names that the kernel gave them.
+    #[arg(long = "for", value_name = "PATH")]
+    pub(crate) sources: Vec<PathBuf>,
 }
 
 /// Which pair `explain` explains.

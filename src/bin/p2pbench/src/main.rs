@@ -66,7 +66,10 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     let machine = cli.machine.make()?;
     let mut output = Output::new(machine.kind());
     let result = command(cli, &machine, &mut output);
-    say_what_is_missing(&machine);
+    // A command that ends in a line of its own has said what it lacks.
+    if result.as_ref().err().is_none_or(Failure::is_silent) {
+        say_what_is_missing(&machine);
+    }
     result
 }
 

@@ -3,7 +3,7 @@
 mod survey;
 pub(crate) mod write;
 
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 use p2pdma::machine::{Machine, Recorder, Snapshot};
 use serde::Serialize;
@@ -16,6 +16,8 @@ struct Report<'a> {
     schema: &'static str,
     machine: MachineFacts,
     file: &'a Path,
+    /// What `explain` can be asked about, besides disks and SSDs.
+    sources: &'a [PathBuf],
     /// Answers in the file, refusals among them.
     facts: usize,
     /// Paths that could not be read for lack of privilege.
@@ -32,13 +34,15 @@ pub(crate) fn command(
     json: bool,
 ) -> Result<(), Failure> {
     let recorder = Recorder::new(machine);
-    let acs_readable = survey::survey(recorder.machine())?;
+    let sources = options.sources.iter().map(path::absolute).collect::<std::io::Result<Vec<_>>>()?;
+    let acs_readable = survey::survey(recorder.machine(), &sources)?;
     let snapshot = recorder.snapshot();
     write::atomically(&options.file, &document(machine, &snapshot))?;
     let report = Report {
         schema: "p2pbench.record/1",
         machine: MachineFacts::of(machine),
         file: &options.file,
+        sources: &sources,
         facts: snapshot.len(),
         denied: snapshot.refusing(nix::libc::EACCES).chain(snapshot.refusing(nix::libc::EPERM)).count(),
         acs_readable,
@@ -72,6 +76,9 @@ impl Report<'_> {
              look at it   p2pbench --machine {file} topo   (here or elsewhere, without this machine)\n",
             self.machine.headline(),
         );
+        for source in self.sources {
+            text += &format!("             p2pbench --machine {file} explain {} PEER\n", source.display());
+        }
         if *denied > 0 {
             text += &format!("lacks        {denied} paths that this user may not read\n");
         }

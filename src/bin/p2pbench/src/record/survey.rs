@@ -1,6 +1,9 @@
 //! Everything that a recording should hold: what the commands look at, and what later versions of them may.
 
+use std::path::{Path, PathBuf};
+
 use p2pdma::{
+    Error,
     machine::{Facts, Machine},
     pci::Capability,
     storage::Source,
@@ -68,7 +71,7 @@ const MACHINE: [&str; 6] = [
 ];
 
 /// Asks all of it. Whether ACS of every PCIe function could be read.
-pub(super) fn survey(machine: &Machine) -> Result<bool, Failure> {
+pub(super) fn survey(machine: &Machine, named: &[PathBuf]) -> Result<bool, Failure> {
     let topology = Topology::scan(machine)?;
     topo::look(machine, &topology)?;
     overview::look(machine, &topology)?;
@@ -82,6 +85,7 @@ pub(super) fn survey(machine: &Machine) -> Result<bool, Failure> {
         block(facts, &name);
     }
     sources(machine, &topology)?;
+    named.iter().try_for_each(|path| source(machine, &topology, path))?;
     Ok(!topology.devices().any(|device| device.acs == Capability::Unreadable))
 }
 
@@ -91,6 +95,15 @@ fn sources(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
     let disks = names.iter().map(|name| Source::of_block_device(machine, &format!("/dev/{}", name.replace('!', "/"))));
     let functions = topology.clients().map(|client| Source::of_function(machine, client.address));
     disks.chain(functions).flatten().try_for_each(|source| explain::look(machine, topology, &source))
+}
+
+/// A file that this user may not open is recorded as that; one that is not there, or no file, is a mistake.
+fn source(machine: &Machine, topology: &Topology, path: &Path) -> Result<(), Failure> {
+    match explain::source(machine, path) {
+        Ok(source) => explain::look(machine, topology, &source),
+        Err(Failure::Library(Error::NotAllowed(_) | Error::NoDirectIo(_))) => Ok(()),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The answers are the recorder's; here they count for nothing.

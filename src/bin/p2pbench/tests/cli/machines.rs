@@ -2,27 +2,53 @@
 
 use crate::{golden::assert_golden, program::p2pbench};
 
+const MACHINES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/");
+
 /// Every form of what was recorded; nothing is missing in it, or these recordings are to be renewed.
 fn assert_shown(name: &str) {
-    let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/");
     for (form, ending) in [("tree", "txt"), ("matrix", "matrix.txt"), ("json", "json")] {
-        let outcome = p2pbench(&format!("--machine {machine}{name} topo --format {form}"));
+        let outcome = p2pbench(&format!("--machine {MACHINES}{name} topo --format {form}"));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{name} {form}");
         assert_golden(&format!("machine-{name}.{ending}"), &outcome.stdout);
+    }
+}
+
+/// An SSD, its partition, and files in that: one that anybody may open, one that root alone may, one with holes.
+const SOURCES: [&str; 5] = ["/dev/nvme0n1", "/dev/nvme0n1p1", "/mnt/part/file", "/mnt/part/secret", "/mnt/part/holes"];
+
+/// What is said of every source with this peer, refusals and exit codes too.
+fn assert_explained(name: &str, peer: &str) {
+    for (form, ending) in [("", "txt"), ("--json", "json.txt")] {
+        let explain = |source| {
+            let outcome = p2pbench(&format!("--machine {MACHINES}{name} explain {source} {peer} {form}"));
+            format!("{}{}exit code {}\n\n", outcome.stdout, outcome.stderr, outcome.status)
+        };
+        assert_golden(&format!("machine-{name}.explain.{ending}"), &SOURCES.map(explain).concat());
     }
 }
 
 #[test]
 fn a_switch_is_shown_as_in_its_guest() {
     assert_shown("switch");
+    assert_explained("switch", "0000:05:00.0");
 }
 
 #[test]
 fn root_ports_are_shown_as_in_their_guest() {
     assert_shown("root-ports-intel");
+    assert_explained("root-ports-intel", "0000:03:00.0");
 }
 
 #[test]
 fn what_nobody_could_read_is_shown_as_unknown() {
     assert_shown("root-ports-intel-nobody");
+    assert_explained("root-ports-intel-nobody", "0000:03:00.0");
+}
+
+#[test]
+fn a_file_that_was_not_recorded_is_3_and_says_how_to_record_it() {
+    let outcome = p2pbench(&format!("--machine {MACHINES}switch explain /mnt/part/other 0000:05:00.0"));
+    let cure = "record the machine with `p2pbench record FILE --for PATH`";
+    let line = format!("p2pbench: /mnt/part/other: it was not recorded; {cure}\n");
+    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (3, "", line));
 }

@@ -157,3 +157,20 @@ fn a_pair_of_a_recorded_machine_is_explained_as_on_the_machine_itself() {
         assert_eq!((disk.status, disk.stderr.as_str()), (live.status, ""), "by facts, as it cannot be opened");
     }
 }
+
+#[test]
+fn a_file_that_is_named_is_recorded_and_one_that_is_not_there_is_2() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, named) = (directory.path().join("machine"), directory.path().join("named"));
+    fs::write(&named, [1; 4096]).expect("a file");
+    let record = |name: &str| p2pbench(&format!("record {} --for {name}", file.display()));
+    let outcome = record(&named.display().to_string());
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    assert!(outcome.stdout.contains(&format!("explain {} PEER", named.display())), "{}", outcome.stdout);
+    let text = fs::read_to_string(&file).expect("a recording");
+    assert!(text.contains(&format!("{} open", named.display())), "{text}");
+    for wrong in ["/nowhere/at/all", "/dev/null"] {
+        let outcome = record(wrong);
+        assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{wrong}: {}", outcome.stderr);
+    }
+}
