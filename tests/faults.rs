@@ -305,6 +305,31 @@ fn a_queue_with_faults_may_move_to_another_thread() {
     }
 }
 
+/// What fails in the middle of a transfer is told in one line: the thing, the cause, the cure, and the kernel's errno.
+#[test]
+fn each_fault_is_one_line_that_names_thing_cause_and_cure() {
+    let _alone = alone();
+    let line = |fault| {
+        let mut batch = Batch::start(READS[0], &[(0, fault)], DEADLINE);
+        let mut receipts = batch.receipts(BATCH);
+        receipts.remove(&0).expect("a receipt").complete().expect_err("a failure")
+    };
+    let cases = [
+        (Fault::Errno(libc::EIO), "the device or its driver failed it", "kernel log", Some(libc::EIO)),
+        (Fault::Errno(libc::EREMOTEIO), "the kernel refused the route", "p2pbench topo", Some(libc::EREMOTEIO)),
+        (Fault::Errno(libc::ENODEV), "the device has gone", "kernel log", Some(libc::ENODEV)),
+        (Fault::Errno(libc::ENOSPC), "the filesystem is full", "free some space", Some(libc::ENOSPC)),
+        (Fault::ProviderGone(provider()), "its provider was unbound", "bind it again", Some(libc::EFAULT)),
+        (Fault::Short(512), "512 of 4096 bytes moved", "within the file", None),
+    ];
+    for (fault, cause, cure, errno) in cases {
+        let Error::Io { refusal, source } = line(fault) else { unreachable!("{fault:?}") };
+        assert_eq!(refusal.thing, "read of 4096 bytes");
+        assert!(refusal.cause.contains(cause) && refusal.cure.contains(cure), "{refusal}");
+        assert_eq!((refusal.to_string().lines().count(), source.source.raw_os_error()), (1, errno), "{refusal}");
+    }
+}
+
 /// Both directions and both ways, every operation of a batch, every one of these.
 fn sweep<T: Copy>(values: &[T]) -> Vec<(Kind, u64, T)> {
     let kinds = READS.into_iter().chain(WRITES);

@@ -86,6 +86,7 @@ impl Secrets {
             _ if SECRETS.contains(&name) => self.whole(&bytes),
             "cmdline" => parameters(&bytes),
             "cpuinfo" => first_paragraph(bytes),
+            _ if is_config(path) => options(&bytes),
             "config" => self.config(bytes),
             _ => match String::from_utf8(bytes) {
                 Ok(text) => self.uuids(text).into_bytes(),
@@ -176,6 +177,19 @@ fn parameters(cmdline: &[u8]) -> Vec<u8> {
     let key = |word: &str| word.split(['=', '.', '_']).next().unwrap_or_default().to_owned();
     let kept = |word: &&str| KEPT.iter().any(|name| word.split('=').next() == Some(*name) || key(word) == *name);
     text.split_whitespace().filter(kept).collect::<Vec<_>>().join(" ").into_bytes().into_iter().chain(*b"\n").collect()
+}
+
+/// How a kernel was built: by its file in `/boot`, or beside its modules.
+fn is_config(path: &str) -> bool {
+    path.starts_with("/boot/config-") || path.starts_with("/lib/modules/") && path.ends_with("/config")
+}
+
+/// The few of some ten thousand lines that matter.
+fn options(config: &[u8]) -> Vec<u8> {
+    const KEPT: [&str; 4] = ["CONFIG_IO_URING", "CONFIG_PCI", "CONFIG_PCI_P2PDMA", "CONFIG_ZONE_DEVICE"];
+    let text = String::from_utf8_lossy(config);
+    let kept = |line: &&str| KEPT.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+    text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
 }
 
 /// The first processor of all: the others say the same, a thousand lines of it.
@@ -289,6 +303,13 @@ mod tests {
         );
         let kept = text(&redact(facts), "/proc/cmdline");
         assert_eq!(kept, "swiotlb=force pci=noats intel_iommu=on nvme_core.multipath=N");
+    }
+
+    #[test]
+    fn of_how_the_kernel_was_built_what_matters_is_kept() {
+        let mut facts = Snapshot::new();
+        facts.file("/boot/config-6.12", "CONFIG_PCI=y\nCONFIG_PCI_MSI=y\nCONFIG_LOCALVERSION=\"-ours\"\n");
+        assert_eq!(redact(facts).read("/boot/config-6.12").unwrap(), b"CONFIG_PCI=y\n");
     }
 
     #[test]

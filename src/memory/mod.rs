@@ -12,6 +12,7 @@
 
 mod arena;
 mod buffer;
+mod config;
 mod copier;
 mod host;
 mod mapping;

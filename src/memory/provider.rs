@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use crate::{
     Error, Refusal, Result, control,
-    machine::{Machine, P2pmem},
-    memory::{Hooks, PeerMemory},
+    machine::{Facts, Machine, P2pmem},
+    memory::{Hooks, PeerMemory, config::lacks_p2pdma},
     pci::Address,
 };
 
@@ -26,14 +26,15 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]: no such device, or it has given no memory to p2pdma.
+    /// - [`Error::NotFound`]: no such device, or it has given no memory to p2pdma.
+    /// - [`Error::NotAllowed`]: nor could it, as the kernel was built without p2pdma.
     pub fn find(machine: &Machine, address: Address) -> Result<Self> {
         let facts = machine.facts();
         let directory = facts
             .link(&format!("/sys/bus/pci/devices/{address}"))
             .map_err(|_| Error::NotFound(Refusal::new(address, "no such PCI device", "see `p2pbench topo`")))?;
         let driver = facts.link_name(&format!("{directory}/driver")).unwrap_or_else(|| "none".to_owned());
-        P2pmem::read(facts, &directory).ok_or_else(|| no_pool(address, &driver))?;
+        P2pmem::read(facts, &directory).ok_or_else(|| no_pool(facts, address, &driver))?;
         Ok(Self { machine: machine.clone(), address, driver })
     }
 
@@ -117,7 +118,11 @@ impl Provider {
     }
 }
 
-fn no_pool(address: Address, driver: &str) -> Error {
+fn no_pool(facts: &dyn Facts, address: Address, driver: &str) -> Error {
+    if let Some(config) = lacks_p2pdma(facts) {
+        let cause = format!("this kernel was built without CONFIG_PCI_P2PDMA ({config})");
+        return Error::NotAllowed(Refusal::new(address, cause, "boot a kernel with CONFIG_PCI_P2PDMA=y"));
+    }
     let cause = format!("its driver ({driver}) has given no memory to p2pdma");
     let cure = "name an SSD with a CMB, or give a spare device to the p2pdma_user driver by driver_override, or have root \
                 write a GPU's address to /sys/bus/pci/drivers/p2pdma_user/provide";

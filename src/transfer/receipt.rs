@@ -151,7 +151,9 @@ impl Receipt {
     fn short(&self, bytes: u32) -> Error {
         let cause = format!("{bytes} of {} bytes moved", self.requested);
         let source = SyscallError { call: self.call(), source: io::ErrorKind::UnexpectedEof.into() };
-        Error::Io { refusal: Refusal::new(self, cause, "ask for a range within the file"), source }
+        // A block device that was removed has a length of 0.
+        let cure = "ask for a range within the file; if it is, the device has gone: see what the kernel log says";
+        Error::Io { refusal: Refusal::new(self, cause, cure), source }
     }
 
     fn bounced(&self) -> Error {

@@ -85,6 +85,8 @@ pub enum What {
     VirtualIommu,
     /// The provider has given no memory to p2pdma.
     NoPool,
+    /// The kernel was built without p2pdma.
+    NoKernelSupport,
     /// The provider's memory belongs to a driver that may use it already.
     ForeignMemory,
     /// The provider's memory is not meant for data.
@@ -113,6 +115,7 @@ impl What {
             Self::HostHidden => "host_hidden",
             Self::VirtualIommu => "virtual_iommu",
             Self::NoPool => "no_pool",
+            Self::NoKernelSupport => "no_kernel_support",
             Self::ForeignMemory => "foreign_memory",
             Self::UnpublishedPool => "unpublished_pool",
             Self::NoPermission => "no_permission",

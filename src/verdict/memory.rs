@@ -11,12 +11,13 @@ pub(super) fn finding(machine: &Machine, provider: Address) -> Option<Finding> {
     {
         Ok(refusal) => (What::NoPermission, Severity::Unknown, refusal?),
         Err(Error::NotFound(refusal)) => (What::NoPool, Severity::No, refusal),
+        Err(Error::NotAllowed(refusal)) => (What::NoKernelSupport, Severity::Unknown, refusal),
         Err(error) if is_nvme(machine, provider) => (What::UnpublishedPool, Severity::No, error.refusal().clone()),
         Err(error) => (What::ForeignMemory, Severity::No, error.refusal().clone()),
     };
     let finding = Finding::new(what, severity, refusal).seen(evidence(machine, provider));
     // The module takes a driver's memory by dma-buf, but the pages of a pool it needs too.
-    Some(if what == What::NoPool { finding } else { finding.only(Way::P2pmem) })
+    Some(if matches!(what, What::NoPool | What::NoKernelSupport) { finding } else { finding.only(Way::P2pmem) })
 }
 
 /// Opening `allocate` takes nothing from the pool; mapping it would (`p2pmem_alloc_mmap`, drivers/pci/p2pdma.c).

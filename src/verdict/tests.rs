@@ -226,6 +226,16 @@ fn memory_that_cannot_be_had_is_found_without_taking_any() {
 }
 
 #[test]
+fn a_kernel_without_p2pdma_is_said_to_be_one() {
+    let mut mock = switch();
+    mock.facts_mut().file("/boot/config-6.12.0-mock", "CONFIG_PCI=y\n# CONFIG_PCI_P2PDMA is not set\n");
+    let source = Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD");
+    let verdict = judge(&source, "0000:04:00.0").and_memory(&source);
+    assert_eq!(summary(&verdict), (Answer::Unknown, Answer::Unknown, vec![What::NoKernelSupport]));
+    assert!(matches!(verdict.require(Way::P2pmem), Err(Error::NotAllowed(_))));
+}
+
+#[test]
 fn a_function_is_judged_by_its_namespace_and_others_are_refused() {
     let machine = Machine::mock(switch());
     let source = Source::of_function(&machine, "0000:03:00.0".parse().expect("an address")).expect("an SSD");

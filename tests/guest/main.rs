@@ -7,6 +7,7 @@
 
 mod machine;
 mod recorded;
+mod refusals;
 mod stacks;
 mod trace;
 

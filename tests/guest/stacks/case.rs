@@ -160,6 +160,11 @@ impl Case {
         let refusal = outcome.file(&format!("{name}.read.refusal"));
         assert_eq!(number(outcome, &format!("{name}.read.status")), 1, "{name}: {refusal}");
         assert_eq!((outcome.file(&format!("{name}.read.run")).as_str(), refusal.lines().count()), ("", 1), "{refusal}");
+        let parts = refusal.strip_prefix("p2pbench: ").and_then(|line| line.split_once(": ")?.1.split_once("; "));
+        assert!(
+            parts.is_some_and(|(cause, cure)| !cause.is_empty() && cure.len() > 1),
+            "thing, cause, cure: {refusal}"
+        );
         let (inside, outside) = moved(outcome, mark, false);
         assert!(inside == 0 && outside < STRAY, "{name}: {inside} and {outside} bytes moved before the refusal");
     }

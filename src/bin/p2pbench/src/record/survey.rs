@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use p2pdma::{
     Error,
     machine::{Facts, Machine},
+    memory::Provider,
     pci::Capability,
     storage::Source,
     topology::Topology,
@@ -80,6 +81,8 @@ pub(super) fn survey(machine: &Machine, named: &[PathBuf]) -> Result<bool, Failu
     list(facts, "/sys/class/iommu");
     for device in topology.devices() {
         function(facts, &device.directory);
+        // What is no provider is asked why not.
+        let _ = Provider::find(machine, device.address);
     }
     for name in list(facts, "/sys/class/block") {
         block(facts, &name);

@@ -1,57 +1,262 @@
-//! What p2pbench does not do: the exit code, and the one line that says why.
+//! What p2pbench does not do: the exit code, and the one line that says what, why, and what to do.
+//!
+//! One case for each refusal that a mock or recorded machine can give. Those that take a kernel are in
+//! `tests/guest/refusals.rs` and `tests/guest/stacks.rs`, those in the middle of a transfer in `tests/faults.rs`.
+
+use std::fs;
+
+use tempfile::TempDir;
 
 use crate::program::{Outcome, p2pbench};
 
-/// Nothing on stdout, one line with all of these on stderr.
-fn assert_refused(outcome: &Outcome, status: i32, parts: &[&str]) {
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{}", outcome.stderr);
+/// A command that is refused: its exit code, and the parts of its line, in order.
+struct Refused {
+    arguments: &'static str,
+    thing: &'static str,
+    cause: &'static str,
+    cure: &'static str,
+}
+
+/// On a mock machine; `run` of it for short.
+const MOCK: &str = "--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0";
+
+/// 1: no.
+const NO: [Refused; 4] = [
+    Refused {
+        arguments: "--machine mock:root-ports-intel run --source /dev/nvme0n1 --peer 0000:02:00.0 --size 1M",
+        thing: "0000:01:00.0 -> 0000:02:00.0",
+        cause: "host bridge 8086:29c0 (pci0000:00, 0000:00:00.0) is not in the kernel's list",
+        cure: "put both below one PCIe switch",
+    },
+    Refused {
+        arguments: "--machine mock:root-ports-intel",
+        thing: "0000:01:00.0 -> 0000:02:00.0",
+        cause: "is not in the kernel's list",
+        cure: "put both below one PCIe switch",
+    },
+    Refused {
+        arguments: "--machine mock:FOREIGN run --source /dev/nvme0n1 --peer 0000:05:00.0",
+        thing: "0000:05:00.0",
+        cause: "its memory belongs to the driver `nvidia`",
+        cure: "allocate from a device of the nvme or p2pdma_user driver",
+    },
+    Refused {
+        arguments: "--machine mock:UNPUBLISHED run --source /dev/nvme0n1 --peer 0000:05:00.0",
+        thing: "0000:05:00.0",
+        cause: "its driver has not published the pool",
+        cure: "use another provider",
+    },
+];
+
+/// 2: wrong usage.
+const USAGE: [Refused; 18] = [
+    Refused { arguments: "frobnicate", thing: "subcommand", cause: "frobnicate", cure: "--help" },
+    Refused { arguments: "run", thing: "--source", cause: "--peer", cure: "--help" },
+    Refused { arguments: "topo --format xml", thing: "xml", cause: "tree, matrix, json", cure: "--help" },
+    Refused {
+        arguments: "run --source x --peer 1:2",
+        thing: "--peer",
+        cause: "\"1:2\" is no PCI address",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "run --source x --peer 01:00.0 --path fast",
+        thing: "--path",
+        cause: "page_cache",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "run --source x --peer 01:00.0 --size 0",
+        thing: "--size",
+        cause: "more than 0",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "run --source x --peer 01:00.0 --seconds inf",
+        thing: "--seconds",
+        cause: "86400",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "run --source x --peer 01:00.0 --depth 0",
+        thing: "--depth",
+        cause: "1..=4096",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "--machine nowhere topo",
+        thing: "nowhere",
+        cause: "no such machine",
+        cure: "mock:root-ports-intel",
+    },
+    Refused {
+        arguments: "--machine mock topo --json --format tree",
+        thing: "--json",
+        cause: "contradicts",
+        cure: "give one",
+    },
+    Refused {
+        arguments: "MOCK --peer 0000:09:00.0",
+        thing: "--peer",
+        cause: "cannot be used multiple times",
+        cure: "--help",
+    },
+    Refused {
+        arguments: "--machine mock run --source /dev/nvme0n1 --peer 0000:09:00.0",
+        thing: "0000:09:00.0",
+        cause: "no such PCI device",
+        cure: "p2pbench topo",
+    },
+    Refused {
+        arguments: "--machine mock run --source /dev/nvme0n1 --peer 0000:03:00.0",
+        thing: "0000:03:00.0",
+        cause: "given no memory to p2pdma",
+        cure: "p2pdma_user",
+    },
+    Refused {
+        arguments: "--machine mock run --source /dev/nvme9n1 --peer 0000:05:00.0",
+        thing: "/dev/nvme9n1",
+        cause: "no such file",
+        cure: "check the name",
+    },
+    Refused { arguments: "MOCK --rw write", thing: "/dev/nvme0n1", cause: "--rw write", cure: "--destructive" },
+    Refused {
+        arguments: "MOCK --size 100k --block 64k",
+        thing: "/dev/nvme0n1",
+        cause: "no multiple",
+        cure: "use a multiple",
+    },
+    Refused { arguments: "MOCK --block 32M", thing: "/dev/nvme0n1", cause: "hold no block", cure: "smaller --block" },
+    Refused { arguments: "MOCK --block 4G", thing: "/dev/nvme0n1", cause: "too large", cure: "up to 64M" },
+];
+
+/// 3: not allowed, or cannot tell.
+const NOT_ALLOWED: [Refused; 3] = [
+    Refused {
+        arguments: "--machine RECORDED run --source /dev/nvme0n1 --peer 0000:05:00.0",
+        thing: "/dev/nvme0n1",
+        cause: "on a recorded machine",
+        cure: "run this on the machine itself",
+    },
+    Refused {
+        arguments: "--machine RECORDED explain /mnt/file 0000:05:00.0",
+        thing: "/mnt/file",
+        cause: "it was not recorded",
+        cure: "--for PATH",
+    },
+    Refused {
+        arguments: "--machine mock:WITHOUT run --source /dev/nvme0n1 --peer 0000:05:00.0",
+        thing: "0000:05:00.0",
+        cause: "built without CONFIG_PCI_P2PDMA (/boot/config-6.12.0-mock)",
+        cure: "boot a kernel with CONFIG_PCI_P2PDMA=y",
+    },
+];
+
+/// 4: an operation failed.
+const FAILED: [Refused; 2] = [
+    Refused {
+        arguments: "MOCK --block 16M --depth 8",
+        thing: "0000:05:00.0",
+        cause: "67108864 bytes of its 67108864 are free",
+        cure: "ask for less",
+    },
+    Refused {
+        arguments: "--machine mock record /nowhere/at/all",
+        thing: "/nowhere/at/all",
+        cause: "cannot be written",
+        cure: "name another place",
+    },
+];
+
+/// Recordings of the mock machine, as they are and changed.
+struct Machines(TempDir);
+
+impl Machines {
+    fn new() -> Self {
+        let machines = Self(TempDir::new().expect("a directory"));
+        let recorded = machines.path("RECORDED");
+        assert_eq!(p2pbench(&format!("--machine mock record {recorded}")).status, 0);
+        let text = fs::read_to_string(&recorded).expect("a recording");
+        machines.write("FOREIGN", &replaced(&text, "/drivers/p2pdma_user", "/drivers/nvidia"));
+        machines.write("UNPUBLISHED", &replaced(&text, "p2pmem/published read = 1", "p2pmem/published read = 0"));
+        let gone = without(&text, "/p2pmem");
+        let config = "/boot/config-6.12.0-mock read text\n  | CONFIG_PCI=y\n  | # CONFIG_PCI_P2PDMA is not set\n";
+        machines.write("WITHOUT", &format!("{}{config}", replaced(&gone, "  p2pmem\n", "")));
+        machines
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a machine");
+    }
+
+    /// With the machines' names by their paths.
+    fn run(&self, arguments: &str) -> Outcome {
+        let names = ["RECORDED", "FOREIGN", "UNPUBLISHED", "WITHOUT"];
+        let arguments = arguments.replace("MOCK ", &format!("{MOCK} "));
+        p2pbench(&names.iter().fold(arguments, |arguments, name| arguments.replace(name, &self.path(name))))
+    }
+}
+
+/// Without the facts of such paths, and the rows that belong to them.
+fn without(text: &str, path: &str) -> String {
+    let mut kept = true;
+    let mut keep = |line: &&str| {
+        kept = if line.starts_with("  ") { kept } else { !line.contains(path) };
+        kept
+    };
+    text.lines().filter(|line| keep(line)).map(|line| format!("{line}\n")).collect()
+}
+
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from:?} in {text}");
+    text.replace(from, to)
+}
+
+/// Nothing on stdout but verdicts of an overview; one line on stderr with thing, cause and cure in this order.
+fn assert_refused(refused: &Refused, outcome: &Outcome, status: i32) {
+    let Refused { arguments, thing, cause, cure } = refused;
+    assert_eq!(outcome.status, status, "{arguments}: {}", outcome.stderr);
     let line = outcome.stderr.strip_suffix('\n').expect("a line");
-    assert!(line.starts_with("p2pbench: ") && !line.contains('\n'), "{line:?}");
-    for part in parts {
-        assert!(line.contains(part), "{part:?} is missing in {line:?}");
+    assert!(line.starts_with("p2pbench: ") && !line.contains('\n'), "{arguments}: {line:?}");
+    let mut rest = line;
+    for part in [thing, cause, cure] {
+        rest = rest.split_once(part).map(|(_, rest)| rest).unwrap_or_else(|| panic!("{part:?} is not in {line:?}"));
+    }
+    assert!(outcome.stdout.is_empty() || !arguments.contains(' ') || *arguments == "--machine mock:root-ports-intel");
+}
+
+fn assert_all(cases: &[Refused], status: i32) {
+    let machines = Machines::new();
+    for refused in cases {
+        assert_refused(refused, &machines.run(refused.arguments), status);
     }
 }
 
 #[test]
-fn wrong_usage_is_2_and_one_line() {
-    assert_refused(&p2pbench("frobnicate"), 2, &["frobnicate", "--help"]);
-    assert_refused(&p2pbench("run"), 2, &["--source", "--peer"]);
-    assert_refused(&p2pbench("topo --format xml"), 2, &["xml", "tree, matrix, json"]);
-    assert_refused(&p2pbench("run --source x --peer 1:2"), 2, &["\"1:2\" is no PCI address"]);
+fn a_no_is_1() {
+    assert_all(&NO, 1);
 }
 
 #[test]
-fn an_unknown_machine_is_2_and_names_those_that_exist() {
-    assert_refused(&p2pbench("--machine nowhere topo"), 2, &["nowhere", "host", "mock:root-ports-intel"]);
+fn wrong_usage_is_2() {
+    assert_all(&USAGE, 2);
 }
 
 #[test]
-fn formats_that_contradict_are_2() {
-    assert_refused(&p2pbench("--machine mock topo --json --format tree"), 2, &["--json", "--format"]);
+fn what_is_not_allowed_or_cannot_be_told_is_3() {
+    assert_all(&NOT_ALLOWED, 3);
 }
 
 #[test]
-fn a_refused_route_is_1_and_names_devices_cause_and_cure() {
-    let outcome = p2pbench("--machine mock:root-ports-intel run --source /dev/nvme0n1 --peer 0000:02:00.0 --size 1M");
-    let cause = "host bridge 8086:29c0 (pci0000:00, 0000:00:00.0) is not in the kernel's list";
-    assert_refused(&outcome, 1, &["0000:01:00.0 -> 0000:02:00.0", cause, "put both below one PCIe switch"]);
+fn an_operation_that_failed_is_4() {
+    assert_all(&FAILED, 4);
 }
 
 #[test]
-fn a_peer_that_is_not_there_is_2() {
-    let outcome = p2pbench("--machine mock run --source /dev/nvme0n1 --peer 0000:09:00.0 --size 1M");
-    assert_refused(&outcome, 2, &["0000:09:00.0", "no such PCI device", "p2pbench topo"]);
-}
-
-#[test]
-fn a_peer_without_peer_memory_is_2_and_told_how_to_get_some() {
-    let outcome = p2pbench("--machine mock run --source /dev/nvme0n1 --peer 0000:03:00.0 --size 1M");
-    assert_refused(&outcome, 2, &["0000:03:00.0", "given no memory to p2pdma", "p2pdma_user"]);
-}
-
-#[test]
-fn writes_are_2_until_they_are_allowed() {
-    let write = "--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0 --rw write --size 1M";
-    assert_refused(&p2pbench(write), 2, &["/dev/nvme0n1", "--rw write", "--destructive"]);
-    assert_eq!(p2pbench(&format!("{write} --destructive")).status, 0);
+fn writes_that_are_allowed_are_0() {
+    assert_eq!(p2pbench(&format!("{MOCK} --rw write --size 1M --destructive")).status, 0);
 }
