@@ -68,8 +68,10 @@ static struct provider *provider_new(struct pci_dev *pdev)
 	init_completion(&provider->idle);
 	INIT_LIST_HEAD(&provider->buffers);
 	provider->pdev = pci_dev_get(pdev);
-	guard(mutex)(&provider_lock);
+	/* No guard(): the labels below would lie in its scope, and a goto end what never began */
+	mutex_lock(&provider_lock);
 	list_add(&provider->entry, &provider_list);
+	mutex_unlock(&provider_lock);
 	return provider;
 }
 
