@@ -11,15 +11,15 @@ use p2pdma_sys::*;
 use crate::objects::*;
 
 /// An ioctl with an argument that it accepts, as bytes.
-struct Case {
-    name: &'static str,
-    fd: RawFd,
-    number: u32,
-    args: Vec<u8>,
+pub(crate) struct Case {
+    pub name: &'static str,
+    pub fd: RawFd,
+    pub number: u32,
+    pub args: Vec<u8>,
     /// Where the argument has an fd that the call makes.
-    makes_fd: Option<usize>,
+    pub makes_fd: Option<usize>,
     /// Bytes that must be 0.
-    reserved: Vec<usize>,
+    pub reserved: Vec<usize>,
 }
 
 impl AsRawFd for Case {
@@ -31,39 +31,49 @@ impl AsRawFd for Case {
 impl Case {
     /// With these bytes, of which `size` are said to be there. Closes what a call makes.
     fn run(&self, args: &[u8], size: u32) -> Result<(), i32> {
+        let mut args = self.sized(args, size);
+        call_at(self, self.number, args.as_mut_ptr().cast())?;
+        self.close_what_it_made(&args);
+        Ok(())
+    }
+
+    pub(crate) fn sized(&self, args: &[u8], size: u32) -> Vec<u8> {
         let mut args = args.to_vec();
         args[..4].copy_from_slice(&size.to_le_bytes());
-        call_at(self, self.number, args.as_mut_ptr().cast())?;
+        args
+    }
+
+    /// After a call that succeeded.
+    pub(crate) fn close_what_it_made(&self, args: &[u8]) {
         if let Some(at) = self.makes_fd {
             let fd = i32::from_le_bytes(args[at..at + 4].try_into().expect("four bytes"));
             // SAFETY: the call has just made it, and nobody else knows it.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
-        Ok(())
     }
 
-    fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.args.len() as u32
     }
 }
 
 /// What the fds of the cases stand for.
-struct Ground {
-    node: File,
-    ssd: File,
-    buffer: Buffer,
-    pair: Pair,
-    memory: Vec<u8>,
+pub(crate) struct Ground {
+    pub node: File,
+    pub ssd: File,
+    pub buffer: Buffer,
+    pub pair: Pair,
+    pub memory: Vec<u8>,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (buffer, ssd) = (Buffer::of_gpu(MIB), ssd());
         let pair = buffer.bind(&ssd).expect("a pair");
         Self { node: node(), ssd, buffer, pair, memory: vec![0; 4096] }
     }
 
-    fn cases(&self) -> Vec<Case> {
+    pub(crate) fn cases(&self) -> Vec<Case> {
         let (provider, client) = (device("GPU"), device("SSD"));
         let fd = self.ssd.as_raw_fd();
         let address = self.memory.as_ptr() as u64;
@@ -92,7 +102,7 @@ impl Ground {
     }
 }
 
-fn bytes<T: Copy>(args: T) -> Vec<u8> {
+pub(crate) fn bytes<T: Copy>(args: T) -> Vec<u8> {
     // SAFETY: the structures of the header have no padding; a test of p2pdma-sys holds that.
     unsafe { std::slice::from_raw_parts((&raw const args).cast::<u8>(), size_of::<T>()) }.to_vec()
 }
@@ -156,7 +166,7 @@ fn an_argument_that_cannot_be_read_or_answered_is_a_fault_and_leaves_nothing() {
     eventually("the end of what could not be answered", || (stats(), open_fds()) == before);
 }
 
-fn open_fds() -> usize {
+pub(crate) fn open_fds() -> usize {
     fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
 

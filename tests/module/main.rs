@@ -12,9 +12,11 @@
 
 mod calls;
 mod data;
+mod faults;
 mod files;
 mod gpu;
 mod life;
+mod log;
 mod objects;
 mod provide;
 mod refusals;

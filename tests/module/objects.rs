@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::{File, OpenOptions},
-    io::Error,
+    io::{Error, Write},
     mem::size_of,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     os::unix::fs::OpenOptionsExt,
@@ -18,6 +18,16 @@ pub(crate) const MIB: usize = 1 << 20;
 
 pub(crate) fn variable(name: &str) -> String {
     env::var(name).expect("a variable that tests/vm/run sets")
+}
+
+/// A number that lengthens a test.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Past the test harness, which shows only what failed tests print.
+pub(crate) fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("stdout");
 }
 
 /// The device of a role, as the module takes it: `0000:05:00.0`.
