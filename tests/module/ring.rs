@@ -2,7 +2,12 @@
 
 use std::os::fd::AsRawFd;
 
-use io_uring::{Builder, IoUring, opcode::UringCmd16, squeue::Entry, types::Fixed};
+use io_uring::{
+    Builder, IoUring,
+    opcode::UringCmd16,
+    squeue::Entry,
+    types::{Fixed, SubmitArgs, Timespec},
+};
 use p2pdma_sys::*;
 
 use crate::objects::Pair;
@@ -67,6 +72,21 @@ impl Ring {
                 return (completion.user_data(), completion.result());
             }
             self.0.submit_and_wait(1).expect("a wait");
+        }
+    }
+
+    /// `None` if nothing ended for this many seconds.
+    pub(crate) fn wait_at_most(&mut self, seconds: u64) -> Option<(u64, i32)> {
+        let time = Timespec::new().sec(seconds);
+        let until = SubmitArgs::new().timespec(&time);
+        loop {
+            if let Some(completion) = self.0.completion().next() {
+                return Some((completion.user_data(), completion.result()));
+            }
+            match self.0.submitter().submit_with_args(1, &until) {
+                Err(error) if error.raw_os_error() == Some(libc::ETIME) => return None,
+                result => result.expect("a wait"),
+            };
         }
     }
 
