@@ -213,12 +213,14 @@ fn an_object_knows_only_its_own_calls() {
 
 #[test]
 fn the_node_is_for_root_and_its_group() {
+    let _alone = alone();
     let mode = fs::metadata(NODE).expect("the node").mode();
     assert_eq!(mode & 0o7777, 0o660);
 }
 
 #[test]
 fn info_tells_version_and_limits() {
+    let _alone = alone();
     let mut args = p2pdma_user_info { size: size::<p2pdma_user_info>(), ..Default::default() };
     call(&node(), P2PDMA_USER_INFO, &mut args).expect("an answer");
     assert_eq!((args.out_major, args.out_max_length), (P2PDMA_USER_MAJOR, P2PDMA_USER_MAX_LENGTH));
@@ -227,6 +229,7 @@ fn info_tells_version_and_limits() {
 
 #[test]
 fn a_drives_queue_takes_peer_memory_and_a_null_device_does_not() {
+    let _alone = alone();
     let answer = |path: &str| {
         let file = File::open(path).expect("a block device");
         let (size, fd) = (size::<p2pdma_user_queue>(), file.as_raw_fd());

@@ -47,6 +47,13 @@ pub(crate) fn file_on_ext4(name: &str) -> File {
     file
 }
 
+/// 64 MiB, all written likewise.
+pub(crate) fn big_file_on_ext4(name: &str) -> File {
+    let file = new_file(&format!("{}/{name}", ext4()));
+    (0..4).for_each(|part| host_write(&file, part * AREA as u64, &pattern(99, AREA)));
+    file
+}
+
 /// An xfs file system on the SSD that others use raw.
 struct Xfs;
 

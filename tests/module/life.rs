@@ -13,10 +13,10 @@ use crate::{
     ring::{Request, Ring},
 };
 
-const ALL: usize = 64;
+pub(crate) const ALL: usize = 64;
 
 /// 64 reads of half a MiB each into their own part of a buffer.
-fn fly(ring: &mut Ring) {
+pub(crate) fn fly(ring: &mut Ring) {
     for index in 0..ALL {
         let (offset, position) = (index << 19, (index << 19) as u64);
         let request = Request { op: P2PDMA_USER_READ, offset, position, length: 512 * KIB };
@@ -25,11 +25,11 @@ fn fly(ring: &mut Ring) {
     ring.submit();
 }
 
-fn land(ring: &mut Ring) -> Vec<i32> {
+pub(crate) fn land(ring: &mut Ring) -> Vec<i32> {
     (0..ALL).map(|_| ring.wait().1).collect()
 }
 
-fn fill(file: &File, seed: u64) {
+pub(crate) fn fill(file: &File, seed: u64) {
     for part in 0..32 {
         host_write(file, part * MIB as u64, &pattern(seed + part, MIB));
     }

@@ -12,10 +12,13 @@
 
 mod calls;
 mod data;
+mod depth;
 mod faults;
 mod files;
 mod garbage;
 mod gpu;
+=======
+mod handles;
 mod life;
 mod log;
 mod objects;
@@ -24,5 +27,6 @@ mod random;
 mod refusals;
 mod register;
 mod ring;
+mod rounds;
 mod route;
 mod stack;

@@ -20,6 +20,7 @@ fn distance(provider: p2pdma_user_address, client: p2pdma_user_address) -> Resul
 
 #[test]
 fn distances_are_the_kernels() {
+    let _alone = alone();
     assert_eq!(distance(device("GPU"), device("GPU")), Ok(0));
     assert_eq!(distance(NOWHERE, device("SSD")), Err(libc::ENODEV));
     assert_eq!(distance(device("GPU"), NOWHERE), Err(libc::ENODEV));

@@ -52,7 +52,16 @@ impl Ring {
     }
 
     pub(crate) fn of(builder: &Builder, pair: &Pair) -> Self {
-        let ring = builder.build(64).expect("a ring");
+        Self::sized(builder, pair, 64)
+    }
+
+    /// With room for so many operations at once.
+    pub(crate) fn deep(pair: &Pair, depth: u32) -> Self {
+        Self::sized(&IoUring::builder(), pair, depth)
+    }
+
+    fn sized(builder: &Builder, pair: &Pair, depth: u32) -> Self {
+        let ring = builder.build(depth).expect("a ring");
         ring.submitter().register_files(&[pair.fd.as_raw_fd()]).expect("registered");
         Self(ring)
     }
@@ -110,6 +119,15 @@ impl Ring {
             }
         }
         (0..flying).for_each(|_| self.collect(&mut results));
+        results
+    }
+
+    /// All of them in one submission; the results in the order of the requests.
+    pub(crate) fn together(&mut self, requests: &[Request]) -> Vec<i32> {
+        let mut results = vec![0; requests.len()];
+        requests.iter().enumerate().for_each(|(index, request)| self.push(&request.entry(index as u64)));
+        self.submit();
+        requests.iter().for_each(|_| self.collect(&mut results));
         results
     }
 
