@@ -1,6 +1,6 @@
 //! The running kernel as the oracle: random PCIe trees, shown to it by `kmod/test`, and for every (provider, client)
 //! pair in them the library's answer beside the kernel's own: map type, distance, ACS ports. Root must answer alike;
-//! an ordinary user alike, or unknown.
+//! an ordinary user alike, or unknown. The project's own module must answer DISTANCE as the kernel does.
 //!
 //! Runs in a guest, with `tests/vm/run --topology trees --` as cargo's runner; see `tests/run`. `--cpu zen` and `--cpu intel`
 //! differ in what may pass a host bridge.
@@ -21,6 +21,7 @@
 mod config;
 mod function;
 mod kernel;
+mod module;
 mod random;
 mod tally;
 mod tree;
@@ -34,6 +35,7 @@ use std::{
 };
 
 use kernel::{Log, Module, Shown};
+use module::Node;
 use p2pdma::{machine::Machine, pci::Address, topology::Topology};
 use tally::Tally;
 use tree::Tree;
@@ -89,9 +91,10 @@ fn compare(seeds: std::ops::Range<u64>) -> Tally {
     let module = Module::load();
     let mut log = Log::open();
     let mut user = User::start();
+    let node = Node::open();
     let machine = addresses();
     for seed in seeds {
-        compare_tree(&Tree::new(seed), &machine, &mut log, &mut user, &mut tally);
+        compare_tree(&Tree::new(seed), &machine, &node, &mut log, &mut user, &mut tally);
         assert_eq!(addresses(), machine, "tree {seed} went away without a trace");
     }
     user.stop();
@@ -106,7 +109,14 @@ fn addresses() -> BTreeSet<Address> {
 }
 
 /// Asks for every pair of the tree's functions and those of the guest itself.
-fn compare_tree(tree: &Tree, machine: &BTreeSet<Address>, log: &mut Log, user: &mut User, tally: &mut Tally) {
+fn compare_tree(
+    tree: &Tree,
+    machine: &BTreeSet<Address>,
+    node: &Node,
+    log: &mut Log,
+    user: &mut User,
+    tally: &mut Tally,
+) {
     let mut shown = Shown::new(tree, log);
     let topology = Topology::scan(&Machine::host()).expect("a scan");
     let all: Vec<_> = topology.devices().map(|device| device.address).collect();
@@ -118,6 +128,7 @@ fn compare_tree(tree: &Tree, machine: &BTreeSet<Address>, log: &mut Log, user: &
         for (client, verdict) in all.iter().zip(shown.ask(provider, &all, &verbose)) {
             let route = topology.route(provider, *client).expect("both are there");
             tally.root(tree.seed, &route, &verdict);
+            tally.module(tree.seed, (provider, *client), node.distance(provider, *client), &verdict);
             tally.user(tree.seed, &route, &answers.next().expect("as many"), &verdict);
         }
     }

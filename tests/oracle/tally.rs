@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) acs_lists: u64,
     pub(crate) acs_not_asked: u64,
     pub(crate) unknown: u64,
+    /// Pairs for which the module's DISTANCE knows a route.
+    pub(crate) routes_of_module: u64,
     pub(crate) differences: Vec<String>,
 }
 
@@ -55,10 +57,18 @@ impl Tally {
         }
     }
 
-    /// Whether there was anything to compare: two of the map types, lists of ports, and both answers of the ordinary user.
+    pub(crate) fn module(&mut self, seed: u64, pair: (Address, Address), distance: Option<u32>, kernel: &Verdict) {
+        self.routes_of_module += u64::from(distance.is_some());
+        if distance != kernel.distance {
+            self.differ(seed, "DISTANCE of the module", pair, &format!("{distance:?}"), kernel);
+        }
+    }
+
+    /// Whether there was anything to compare: two of the map types, lists of ports, both answers of the
+    /// ordinary user, and routes that the module knows.
     pub(crate) fn is_of_use(&self) -> bool {
-        let Self { by_map_type, acs_lists, unknown, pairs, .. } = self;
-        by_map_type.len() >= 2 && *acs_lists > 0 && (1..*pairs).contains(unknown)
+        let Self { by_map_type, acs_lists, unknown, pairs, routes_of_module, .. } = self;
+        by_map_type.len() >= 2 && *acs_lists > 0 && (1..*pairs).contains(unknown) && *routes_of_module > 0
     }
 
     fn differ(&mut self, seed: u64, who: &str, pair: (Address, Address), ours: &str, kernel: &Verdict) {
@@ -76,6 +86,11 @@ impl Tally {
             "{acs_lists} lists of ACS ports compared; {acs_not_asked} pairs have ports for a longer list than the kernel's 128 bytes"
         );
         println!("an ordinary user cannot tell the map type of {unknown} pairs ({} %)", unknown * 100 / pairs.max(&1));
+        println!(
+            "the module's DISTANCE: {} pairs have a route, {} have none",
+            self.routes_of_module,
+            pairs - self.routes_of_module
+        );
         for difference in self.differences.iter().take(SHOWN) {
             println!("{difference}");
         }
