@@ -17,7 +17,6 @@ mod faults;
 mod files;
 mod garbage;
 mod gpu;
-=======
 mod handles;
 mod life;
 mod log;

@@ -179,7 +179,7 @@ impl Machines {
         let text = fs::read_to_string(&recorded).expect("a recording");
         machines.write("FOREIGN", &replaced(&text, "/drivers/p2pdma_user", "/drivers/nvidia"));
         machines.write("UNPUBLISHED", &replaced(&text, "p2pmem/published read = 1", "p2pmem/published read = 0"));
-        let gone = without(&text, "/p2pmem");
+        let gone = without(&without(&text, "/p2pmem"), "/boot/config");
         let config = "/boot/config-6.12.0-mock read text\n  | CONFIG_PCI=y\n  | # CONFIG_PCI_P2PDMA is not set\n";
         machines.write("WITHOUT", &format!("{}{config}", replaced(&gone, "  p2pmem\n", "")));
         machines
