@@ -1,9 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use p2pdma::pci::Address;
+use p2pdma::pci::{Address, ParseAddressError};
 
 use crate::machine::MachineName;
 
@@ -133,11 +133,17 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "PATH")]
     pub(crate) source: PathBuf,
 
-    /// The provider of the peer memory, by PCI address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) peer: Address,
+    /// The provider of the peer memory, by PCI address; or socket:PATH, where a program listens that lends memory of its
+    /// GPU.
+    #[arg(long, value_name = "ADDRESS|socket:PATH")]
+    pub(crate) peer: Peer,
 
-    /// Which ways to measure, interleaved in one run: direct, or through host memory, past the page cache or out of it.
+    /// How storage and peer memory meet: by a mapping of the memory, or by the p2pdma_user module [default: p2pmem; module
+    /// for memory that is lent].
+    #[arg(long, value_name = "WAY", hide_default_value = true)]
+    pub(crate) way: Option<Way>,
+
+    /// Which paths to measure, interleaved in one run: direct, or through host memory, past the page cache or out of it.
     #[arg(long, value_delimiter = ',', value_name = "PATH,..", default_value = "direct")]
     pub(crate) path: Vec<Path>,
 
@@ -182,6 +188,45 @@ pub(crate) struct RunOptions {
     /// The form; --json stands for --format json [default: table].
     #[arg(long, value_name = "FORMAT", hide_default_value = true)]
     pub(crate) format: Option<RunFormat>,
+}
+
+/// Whose memory `run` measures with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A provider's own.
+    Address(Address),
+    /// What a program lends that listens on this socket.
+    Socket(PathBuf),
+}
+
+impl FromStr for Peer {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("socket:") {
+            Some(path) => Ok(Self::Socket(path.into())),
+            None => text.parse().map(Self::Address),
+        }
+    }
+}
+
+/// How storage and peer memory meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// The memory is mapped into the program: upstream Linux alone.
+    P2pmem,
+    /// The p2pdma_user module knows it by a descriptor, and does the I/O.
+    Module,
+}
+
+impl Way {
+    /// As the JSON has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::P2pmem => "p2pmem",
+            Self::Module => "module",
+        }
+    }
 }
 
 /// A form of a run's rows.

@@ -11,7 +11,7 @@ use p2pdma::{
 };
 
 use crate::{
-    cli::{Path, RunOptions, Rw, TopoOptions},
+    cli::{Path, Peer, RunOptions, Rw, TopoOptions},
     facts::MachineFacts,
     failure::Failure,
     machine::MachineName,
@@ -76,6 +76,7 @@ fn best(machine: &Machine, pairs: &Pairs) -> Option<Pair> {
     let yes = |route: &Route| {
         let source = storage::namespaces(machine, route.client).into_iter().next()?;
         let provider = Provider::find(machine, route.provider).ok()?;
+        provider.may_be_allocated().ok()?;
         let available = provider.pool()?.available?;
         let rank = (route.client == route.provider, provider.driver() == "nvme", route.distance);
         route.is_supported()?.then_some((rank, Pair { source, provider: route.provider, available }))
@@ -89,7 +90,8 @@ fn short_run(pair: &Pair) -> RunOptions {
     let depth = u32::try_from(pair.available / block).unwrap_or(8).clamp(1, 8);
     RunOptions {
         source: pair.source.clone(),
-        peer: pair.provider,
+        peer: Peer::Address(pair.provider),
+        way: None,
         path: vec![Path::Direct, Path::Bounce],
         rw: vec![Rw::Read],
         block: vec![block],
@@ -120,7 +122,7 @@ fn refuse(machine: &Machine, pairs: &Pairs) -> Result<(), Failure> {
         return Err(Failure::of_route(route));
     }
     for route in routes {
-        Provider::find(machine, route.provider)?;
+        Provider::find(machine, route.provider)?.may_be_allocated()?;
     }
     Err(routes.first().map_or_else(Failure::nothing_to_pair, Failure::of_route))
 }

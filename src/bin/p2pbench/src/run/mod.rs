@@ -3,6 +3,7 @@
 mod cache;
 mod job;
 mod lane;
+mod peer;
 mod progress;
 mod report;
 mod spread;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use p2pdma::{
     Refusal,
     machine::{Access, Machine},
-    memory::{Copier, PeerMemory, Provider},
+    memory::{Copier, PeerMemory},
     storage::File,
 };
 
@@ -26,6 +27,7 @@ use crate::{
 };
 use job::{Budget, Job};
 use lane::Lane;
+use peer::Peer;
 use progress::Progress;
 use report::{Report, Row};
 
@@ -53,24 +55,24 @@ fn measure(machine: &Machine, options: &RunOptions, rows: &mut Vec<Row>) -> Resu
     allow_writes(options)?;
     let writes = options.rw.iter().any(|rw| rw.writes());
     let file = File::open(machine, &options.source, if writes { Access::ReadWrite } else { Access::Read })?;
-    let provider = Provider::find(machine, options.peer)?;
     let jobs = Job::all(&file, options)?;
-    let memory = provider.allocate(jobs.iter().map(Job::memory).max().unwrap_or(0))?;
+    let peer = Peer::new(machine, options, jobs.iter().map(Job::memory).max().unwrap_or(0))?;
     interrupt::watch()?;
     let turns = rounds(options) as usize * options.path.len() * jobs.len();
     let mut progress = Progress::new(turns as u64);
-    jobs.iter().try_for_each(|job| measure_job(machine, job, &file, &memory, options, &mut progress, rows))
+    jobs.iter().try_for_each(|job| measure_job(machine, job, &file, &peer, options, &mut progress, rows))
 }
 
 fn measure_job(
     machine: &Machine,
     job: &Job,
     file: &File,
-    memory: &PeerMemory,
+    peer: &Peer,
     options: &RunOptions,
     progress: &mut Progress,
     rows: &mut Vec<Row>,
 ) -> Result<(), Failure> {
+    let memory = &peer.memory;
     let mut lanes = lanes(machine, job, file, memory, &options.path)?;
     // Before the measurement: what fails here is not worth measuring.
     let verified = match options.verify && options.path.contains(&Path::Direct) {
@@ -83,7 +85,7 @@ fn measure_job(
     let end = take_turns(&mut lanes, job, options, progress);
     lanes.sort_by_key(|lane| options.path.iter().position(|&path| path == lane.path()));
     let measured = lanes.into_iter().filter(|lane| lane.tally.operations > 0);
-    rows.extend(measured.map(|lane| Row::new(job, file, memory, lane, verified)));
+    rows.extend(measured.map(|lane| Row::new(job, file, peer, lane, verified)));
     end
 }
 

@@ -1,10 +1,10 @@
 //! Results: rows for scripts, a table for people.
 
 use comfy_table::{CellAlignment, Table, presets};
-use p2pdma::{machine::Machine, memory::PeerMemory, storage::File};
+use p2pdma::{machine::Machine, storage::File};
 use serde::Serialize;
 
-use super::{cache::Cache, job::Job, lane::Lane, spread::Spread};
+use super::{cache::Cache, job::Job, lane::Lane, peer::Peer, spread::Spread};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 
@@ -25,6 +25,8 @@ pub(crate) struct Row {
     rw: &'static str,
     source: String,
     peer: String,
+    /// How storage and peer memory meet: `p2pmem` or `module`.
+    way: &'static str,
     block_bytes: u64,
     depth: u32,
     jobs: u32,
@@ -75,7 +77,7 @@ impl Report {
 
 impl Row {
     #[expect(clippy::cast_precision_loss, reason = "rates of bytes and operations far below 2^52")]
-    pub(super) fn new(job: &Job, file: &File, memory: &PeerMemory, lane: Lane, verified: Option<u64>) -> Self {
+    pub(super) fn new(job: &Job, file: &File, peer: &Peer, lane: Lane, verified: Option<u64>) -> Self {
         let (path, tally) = (lane.path(), lane.tally);
         let seconds = tally.elapsed.as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
@@ -84,7 +86,8 @@ impl Row {
             path: path.name(),
             rw: job.rw().name(),
             source: file.to_string(),
-            peer: memory.provider().to_string(),
+            peer: peer.memory.provider().to_string(),
+            way: peer.way.name(),
             block_bytes: job.block(),
             depth: job.depth(),
             jobs: 1,
@@ -110,7 +113,7 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> [String; 14] {
+    fn cells(&self) -> [String; 15] {
         let gigabytes = self.gigabytes();
         let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
         [
@@ -118,6 +121,7 @@ impl Row {
             self.rw.into(),
             self.source.clone(),
             self.peer.clone(),
+            self.way.into(),
             self.block_bytes.to_string(),
             self.depth.to_string(),
             format!("{:.3}", self.bytes_per_second / 1e9),
@@ -150,6 +154,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "rw",
         "source",
         "peer",
+        "way",
         "block",
         "depth",
         "GB/s",
@@ -163,7 +168,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     ];
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header).add_rows(rows.iter().map(Row::cells));
-    for column in table.column_iter_mut().skip(4) {
+    for column in table.column_iter_mut().skip(5) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()

@@ -95,3 +95,28 @@ fn a_run_that_is_stopped_ends_within_a_second_and_shows_what_it_has() {
         assert!(document["rows"][0]["bytes"].as_u64() > Some(0));
     }
 }
+
+#[test]
+fn both_ways_are_measured_and_the_modules_bytes_are_observed() {
+    let row = |way: &str| {
+        p2pbench(&format!("{RUN} --way {way} --json --verify --block 64k --size 256k")).json()["rows"][0].clone()
+    };
+    let [p2pmem, module] = ["p2pmem", "module"].map(row);
+    assert_eq!((p2pmem["way"].as_str(), p2pmem["evidence"].as_str()), (Some("p2pmem"), Some("inferred")));
+    assert_eq!((module["way"].as_str(), module["evidence"].as_str()), (Some("module"), Some("observed")));
+    for row in [p2pmem, module] {
+        assert_eq!((row["bytes_direct"].as_u64(), row["bytes_bounced"].as_u64()), (Some(256 << 10), Some(0)));
+        assert_eq!(row["bytes_verified"].as_u64(), Some(16 << 20));
+    }
+}
+
+#[test]
+fn memory_that_nobody_lends_and_a_way_that_it_has_not_are_wrong_usage() {
+    let socket = "--machine mock run --source /dev/nvme0n1 --peer socket:/nowhere";
+    let nobody = p2pbench(socket);
+    assert_eq!(nobody.status, 2);
+    assert!(nobody.stderr.contains("start the program that lends it"), "{}", nobody.stderr);
+    let mapped = p2pbench(&format!("{socket} --way p2pmem"));
+    assert_eq!(mapped.status, 2);
+    assert!(mapped.stderr.contains("has no mapping"), "{}", mapped.stderr);
+}
