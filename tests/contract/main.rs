@@ -99,5 +99,6 @@ fn reopened(file: &impl AsFd, options: &mut fs::OpenOptions, flags: i32) -> fs::
 
 /// Bytes of which no two blocks are alike.
 fn pattern(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at / 512 * 31 + at % 251) as u8 ^ seed).collect()
+    let byte = |at: usize| ((at / 512 * 31 + at % 251) % 256).try_into().unwrap_or(0_u8);
+    (0..length).map(|at| byte(at) ^ seed).collect()
 }

@@ -58,7 +58,7 @@ fn alloc_gives_whole_pages_of_zeroes_and_refuses_by_its_table() {
     drop(page);
     let all = module.alloc(world.gpu, 64 * MIB).expect("all of it");
     assert_eq!(errno(module.alloc(world.gpu, 1)), libc::ENOSPC);
-    let mut bytes = vec![1; 8 * MIB as usize];
+    let mut bytes = vec![1; 8 << 20];
     all.read(0, &mut bytes).expect("copied");
     assert!(bytes.iter().all(|&byte| byte == 0), "whatever its last user left");
 }

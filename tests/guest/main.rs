@@ -19,19 +19,22 @@ use trace::Command;
 /// Blocks near the end of the SSD, which nothing else reads: a read of one marks a place in the trace.
 const FIRST_MARK: u64 = 1_040_000;
 
-/// A payload: which memory, which way, how much.
+/// A payload: whose memory, by which way, in which direction, how much.
 struct Payload {
     peer: &'static str,
+    way: &'static str,
     rw: &'static str,
     bytes: u64,
 }
 
 /// QEMU copies into another drive's CMB by 4 KiB MMIO writes, so little goes there.
-const PAYLOADS: [Payload; 4] = [
-    Payload { peer: "GPU", rw: "read", bytes: 16 << 20 },
-    Payload { peer: "GPU", rw: "write", bytes: 16 << 20 },
-    Payload { peer: "CMB", rw: "read", bytes: 1 << 20 },
-    Payload { peer: "CMB", rw: "write", bytes: 1 << 20 },
+const PAYLOADS: [Payload; 6] = [
+    Payload { peer: "GPU", way: "p2pmem", rw: "read", bytes: 16 << 20 },
+    Payload { peer: "GPU", way: "p2pmem", rw: "write", bytes: 16 << 20 },
+    Payload { peer: "CMB", way: "p2pmem", rw: "read", bytes: 1 << 20 },
+    Payload { peer: "CMB", way: "p2pmem", rw: "write", bytes: 1 << 20 },
+    Payload { peer: "GPU", way: "module", rw: "read", bytes: 16 << 20 },
+    Payload { peer: "GPU", way: "module", rw: "write", bytes: 16 << 20 },
 ];
 
 /// Shell functions for the guest.
@@ -48,10 +51,10 @@ fill() { dd if=/dev/urandom of=$1 bs=1M count=16 oflag=direct conv=notrunc,fsync
 
 /// The script of one payload: verified first, then alone between two marks.
 fn script(payload: &Payload, index: u64) -> String {
-    let Payload { peer, rw, bytes } = payload;
+    let Payload { peer, way, rw, bytes } = payload;
     let mark = FIRST_MARK + 2 * index;
     let run = format!("p2pbench run --source $SOURCE --peer $P2PDMA_{peer}_ADDRESS --path direct --json");
-    let options = format!("--rw {rw} --destructive --span {bytes} --size {bytes} --block 256k --depth 4");
+    let options = format!("--way {way} --rw {rw} --destructive --span {bytes} --size {bytes} --block 256k --depth 4");
     format!(
         "{run} {options} --verify >$P2PDMA_SHARE/verified.{index}\n\
          sync\n\
@@ -88,6 +91,7 @@ fn check_claims(outcome: &Outcome, payload: &Payload, index: u64) {
     assert_eq!(result["bytes"], payload.bytes);
     assert_eq!(result["bytes_direct"], payload.bytes);
     assert_eq!(result["bytes_bounced"], 0);
+    assert_eq!(result["way"], payload.way);
 }
 
 /// What the SSD was told: between the marks, the payload's blocks went to or came from the BAR, and nothing else did.
@@ -100,8 +104,8 @@ fn check_trace(outcome: &Outcome, payload: &Payload, index: u64) {
     let addresses: Vec<_> = commands.iter().filter(is_payload).flat_map(|command| &command.memory).collect();
     let inside: u64 = addresses.iter().filter(|part| bar.contains(&part.start)).map(|part| part.length).sum();
     let outside: u64 = addresses.iter().filter(|part| !bar.contains(&part.start)).map(|part| part.length).sum();
-    let Payload { peer, rw, bytes } = payload;
-    assert_eq!((inside, outside), (*bytes, 0), "{rw} {peer}: bytes inside and outside of the BAR");
+    let Payload { peer, way, rw, bytes } = payload;
+    assert_eq!((inside, outside), (*bytes, 0), "{rw} {peer} {way}: bytes inside and outside of the BAR");
     let way = |command: &&Command| command.write == (payload.rw == "write");
     assert!(commands.iter().filter(is_payload).all(|command| way(&command)), "{rw} {peer}: only that");
 }
