@@ -137,13 +137,13 @@ fn without_the_module_there_are_no_buffers_and_mapped_memory_as_ever() {
 
 /// A GPU with its own driver, one that has given its memory to p2pdma, and 1 MiB of it exported.
 fn gpu() -> (Machine, Provider, fs::File) {
-    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    let mut mock = Mock::one_switch(Cpu::AmdZen).expect("a mock GPU");
     let gpu = address(GPU);
     let port = Some(address("0000:02:02.0"));
     mock.function(&Function { driver: Some("nvidia".into()), ..Function::provider(gpu, port, 64 << 20) });
-    let dmabuf = mock.export(gpu, 1 << 20).unwrap().into();
+    let dmabuf = mock.export(gpu, 1 << 20).expect("a mock GPU").into();
     let machine = Machine::mock(mock);
-    let provider = Provider::find(&machine, gpu).unwrap();
+    let provider = Provider::find(&machine, gpu).expect("a mock GPU");
     (machine, provider, dmabuf)
 }
 
