@@ -91,6 +91,13 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_some_target(uuid in "(CRYPT|LVM|mpath|part[0-9]{0,30}|.*)-?.*", on_lvm: bool) {
+            let _ = (DmTarget::of(&uuid, on_lvm).passes(), DmTarget::of(&uuid, on_lvm).to_string());
+        }
+    }
+
     #[test]
     fn a_volume_on_volumes_may_be_anything() {
         assert_eq!(DmTarget::of("LVM-abcdef-tpool", true).passes(), None);

@@ -51,6 +51,13 @@ mod tests {
         assert!(["nvme0", "nvme0c0n1", "nvme0n", "ng0n1", "nvmen1"].iter().all(|name| !is_namespace(name)));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_name_is_a_namespace_a_path_or_neither(name in "(nvme)?[0-9]{0,30}(c[0-9]{0,30})?(n[0-9]{0,30})?.*") {
+            proptest::prop_assert!(!(is_namespace(&name) && head_of(&name).is_some()));
+        }
+    }
+
     #[test]
     fn a_path_tells_its_head() {
         assert_eq!(head_of("nvme0c3n1").as_deref(), Some("nvme0n1"));

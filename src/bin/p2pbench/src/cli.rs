@@ -325,8 +325,10 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
+    use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -339,6 +341,46 @@ mod tests {
         assert_eq!(size("1MiB"), Ok(1 << 20));
         assert_eq!(size("512"), Ok(512));
         assert!(size("0").is_err() && size("-1").is_err() && size("lots").is_err() && size("99999999T").is_err());
+    }
+
+    /// What people type, nearly right; and anything at all.
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "--(machine|json|source|peer|path|rw|block|depth|size|seconds|span|verify|destructive|format|for|x)(=.{0,12})?",
+            "run|topo|explain|record|help|host|mock(:.{0,8})?|read|direct(,(bounce|page_cache|.{0,4})){0,3}",
+            "[0-9a-f]{0,9}:?[0-9a-f]{2}:[0-9a-f]{2}\\.[0-9]",
+            "-?[0-9]{0,25}(\\.[0-9]{1,9})?(e[0-9]{1,5})?[ ]?([kKMGTPE]i?B?)?",
+            any::<String>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_and_any_time_is_taken_or_refused_in_one_line(text in word()) {
+            if let Err(line) = size(&text) {
+                prop_assert!(line.lines().count() == 1, "{line:?}");
+            }
+            match seconds(&text) {
+                Ok(seconds) => prop_assert!(std::time::Duration::try_from_secs_f64(seconds).is_ok()),
+                Err(line) => prop_assert!(line.lines().count() == 1, "{line:?}"),
+            }
+        }
+
+        #[test]
+        fn any_machine_has_a_name_or_is_refused_in_one_line(text in word()) {
+            if let Err(line) = text.parse::<MachineName>() {
+                prop_assert!(line.lines().count() == 1, "{line:?}");
+            }
+        }
+
+        #[test]
+        fn any_command_line_is_taken_or_refused_in_one_line(words in proptest::collection::vec(word(), 0..8)) {
+            let words = std::iter::once("p2pbench".to_owned()).chain(words);
+            if let Err(error) = Cli::try_parse_from(words) {
+                let line = crate::in_one_line(&error);
+                prop_assert!(!error.use_stderr() || !line.contains(['\n', '\r']), "{line:?}");
+            }
+        }
     }
 
     #[test]

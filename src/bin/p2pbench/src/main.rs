@@ -51,12 +51,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.to_string();
+    let _ = writeln!(std::io::stderr(), "{}", in_one_line(error));
+    ExitCode::from(2)
+}
+
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string().replace('\r', " ");
     let reason: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage")).collect();
     let reason = reason.join(" ");
     let reason = reason.trim_start_matches("error: ").trim().trim_end_matches("For more information, try '--help'.");
-    let _ = writeln!(std::io::stderr(), "p2pbench: {}; see p2pbench --help", reason.trim());
-    ExitCode::from(2)
+    format!("p2pbench: {}; see p2pbench --help", reason.trim())
 }
 
 fn execute(cli: &Cli) -> Result<(), Failure> {
