@@ -18,6 +18,7 @@ mod files;
 mod garbage;
 mod gpu;
 mod handles;
+mod hotplug;
 mod life;
 mod log;
 mod objects;
