@@ -13,6 +13,7 @@ use p2pdma_sys::*;
 use crate::{
     calls::{Case, Ground, bytes, open_fds},
     files::file_on_ext4,
+    gpu::StandIn,
     log::Log,
     objects::*,
     ring::{Request, Ring},
@@ -138,7 +139,7 @@ fn sweep_call(faults: &mut FailNth, case: &Case) {
 }
 
 /// A call that is in no table of shapes: the same on other ground.
-fn another(name: &'static str, fd: RawFd, number: u32, args: Vec<u8>, makes_fd: Option<usize>) -> Case {
+pub(crate) fn another(name: &'static str, fd: RawFd, number: u32, args: Vec<u8>, makes_fd: Option<usize>) -> Case {
     Case { name, fd, number, args, makes_fd, reserved: vec![] }
 }
 
@@ -163,6 +164,18 @@ fn each_allocation_of_each_ioctl_may_fail() {
     ] {
         sweep_call(&mut faults, &case);
     }
+}
+
+#[test]
+#[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
+fn each_allocation_of_register_may_fail() {
+    let _alone = alone();
+    let stand_in = StandIn::provided();
+    let memory = stand_in.export(0, MIB).expect("a dma-buf");
+    let args = p2pdma_user_register { provider: device("GPU"), fd: memory.as_raw_fd(), ..Default::default() };
+    let node = node();
+    let case = another("REGISTER", node.as_raw_fd(), P2PDMA_USER_REGISTER, bytes(args), Some(20));
+    sweep_call(&mut FailNth::new(), &case);
 }
 
 /// A ring of its own each time: io_uring keeps what it has once allocated.

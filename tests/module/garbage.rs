@@ -23,7 +23,8 @@ use io_uring::{
 use p2pdma_sys::*;
 
 use crate::{
-    calls::{Case, Ground},
+    calls::{Case, Ground, bytes},
+    faults::another,
     log::{Log, note},
     objects::*,
     random::{Random, seed},
@@ -335,8 +336,11 @@ fn garbage_is_refused_without_a_word() {
     let seconds = setting("P2PDMA_GARBAGE_SECONDS", 5);
     let seed = seed();
     note(&format!("garbage: P2PDMA_SEED={seed}"));
-    let (ground, strangers) = (Ground::new(), strangers());
-    let cases = ground.cases();
+    let (ground, strangers, dma_buf) = (Ground::new(), strangers(), dma_buf());
+    let mut cases = ground.cases();
+    // Memory of the host's, so it is never right; what it gets from a GPU's driver is in register.rs.
+    let register = p2pdma_user_register { provider: device("GPU"), fd: dma_buf.as_raw_fd(), ..Default::default() };
+    cases.push(another("REGISTER", ground.node.as_raw_fd(), P2PDMA_USER_REGISTER, bytes(register), Some(20)));
     let mut fds: Vec<RawFd> = strangers.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
     fds.extend(cases.iter().map(Case::as_raw_fd).chain([-1, 1 << 20]));
     let mut log = Log::open();
