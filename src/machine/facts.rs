@@ -32,8 +32,9 @@ pub trait Facts: fmt::Debug + Send + Sync {
 impl dyn Facts + '_ {
     /// A one-value file without its final line break; `None` when it is absent, unreadable or not UTF-8.
     pub fn text(&self, path: &str) -> Option<String> {
-        let bytes = self.read(path).ok()?;
-        Some(String::from_utf8(bytes).ok()?.trim_end().to_owned())
+        let mut text = String::from_utf8(self.read(path).ok()?).ok()?;
+        text.truncate(text.trim_end().len());
+        Some(text)
     }
 
     /// A decimal value.

@@ -3,21 +3,19 @@
 mod escape;
 mod open;
 mod parse;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
-};
+use std::{collections::BTreeSet, io, path::Path};
 
 use super::{
     facts::{Facts, resolve},
     file::FileFacts,
 };
 use crate::Result;
+use table::Table;
 
 /// Facts by path, in memory or as text.
 ///
@@ -69,7 +67,7 @@ use crate::Result;
 /// [`Mock::described`]: super::Mock::described
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    answers: BTreeMap<String, Answers>,
+    answers: Table,
     complete: bool,
 }
 
@@ -110,7 +108,7 @@ impl Snapshot {
     /// An empty machine: nothing exists.
     #[must_use]
     pub fn new() -> Self {
-        Self { answers: BTreeMap::new(), complete: true }
+        Self { answers: Table::default(), complete: true }
     }
 
     /// A machine of which nothing is known yet.
@@ -165,7 +163,7 @@ impl Snapshot {
     /// How many answers it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.answers.values().map(|answers| answers.errnos().into_iter().flatten().count()).sum()
+        self.answers.iter().map(|(_, answers)| answers.errnos().into_iter().flatten().count()).sum()
     }
 
     /// Whether it holds none.
@@ -177,16 +175,16 @@ impl Snapshot {
     /// The paths that answered a question with this errno, in order.
     pub fn refusing(&self, errno: i32) -> impl Iterator<Item = &str> {
         let refuses = move |answers: &Answers| answers.errnos().contains(&Some(Some(errno)));
-        self.answers.iter().filter(move |(_, answers)| refuses(answers)).map(|(path, _)| path.as_str())
+        self.answers.iter().filter(move |(_, answers)| refuses(answers)).map(|(path, _)| path)
     }
 
     pub(super) fn at(&mut self, path: impl Into<String>) -> &mut Answers {
-        self.answers.entry(path.into()).or_default()
+        self.answers.at(path.into())
     }
 
     /// Every path with its answers, to be rewritten.
     pub(super) fn map(self, rewrite: impl FnMut((String, Answers)) -> (String, Answers)) -> Self {
-        Self { answers: self.answers.into_iter().map(rewrite).collect(), ..self }
+        Self { answers: self.answers.into_entries().map(rewrite).collect(), ..self }
     }
 
     /// The error for what has no answer of its own.
@@ -208,7 +206,7 @@ impl Snapshot {
 
     fn implied_list(&self, path: &str) -> Option<Vec<String>> {
         let prefix = format!("{}/", path.trim_end_matches('/'));
-        let below = self.answers.range(prefix.clone()..).map_while(|(path, _)| path.strip_prefix(&prefix));
+        let below = self.answers.beginning(&prefix).filter_map(|path| path.strip_prefix(&prefix));
         let names: BTreeSet<&str> = below.filter_map(|rest| rest.split('/').next()).collect();
         (self.complete && !names.is_empty()).then(|| names.into_iter().map(str::to_owned).collect())
     }

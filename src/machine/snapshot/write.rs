@@ -21,7 +21,7 @@ impl fmt::Display for Snapshot {
         if self.complete {
             writeln!(f, "{COMPLETE}")?;
         }
-        for (path, answers) in &self.answers {
+        for (path, answers) in self.answers.iter() {
             let path = escape::word(path);
             // By question, in alphabetical order.
             fact(f, &path, "link", answers.link.as_ref(), |f, target| writeln!(f, " {}", escape::word(target)))?;
