@@ -52,6 +52,25 @@ impl LinkSpeed {
         }
     }
 
+    /// How bytes become bits: `128b/130b`. `None` when the speed is not known.
+    #[must_use]
+    pub fn encoding(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Gt2_5 | Self::Gt5 => Some("8b/10b"),
+            Self::Gt8 | Self::Gt16 | Self::Gt32 => Some("128b/130b"),
+            Self::Gt64 => Some("236B/256B"),
+        }
+    }
+
+    /// The least that a packet with data takes besides the data, in bytes: a header of three words (a completion, or a write
+    /// below 4 GiB); with it, below 64 GT/s, 4 bytes of framing and sequence number and 4 of checksum (PCIe Base Specification
+    /// 6.0, sections 2.2.1, 3.6.2 and 4.2.2).
+    #[must_use]
+    pub fn packet_overhead(self) -> u64 {
+        if self == Self::Gt64 { 12 } else { 20 }
+    }
+
     /// Bytes a second on one lane, in one direction, as (numerator, denominator): transfers, encoding, 8 bits a byte.
     fn lane(self) -> Option<(u64, u64)> {
         match self {
@@ -105,6 +124,21 @@ impl Link {
     pub fn bytes_per_second(&self) -> Option<u64> {
         let (bytes, seconds) = self.speed.lane()?;
         self.has_width().then(|| bytes * u64::from(self.width) / seconds)
+    }
+
+    /// Bytes of data a second in one direction, in packets of at most `max_payload` bytes of data: what the packets' headers
+    /// leave of [`Self::bytes_per_second`]. Acknowledgements and flow control come on top, so it stays a bound.
+    ///
+    /// ```
+    /// use p2pdma::pci::{Link, LinkSpeed};
+    ///
+    /// let nvme = Link { speed: LinkSpeed::Gt16, width: 4 };
+    /// assert_eq!(nvme.data_bytes_per_second(256), Some(7_305_986_911));
+    /// ```
+    #[must_use]
+    pub fn data_bytes_per_second(&self, max_payload: u16) -> Option<u64> {
+        let payload = u64::from(max_payload);
+        self.bytes_per_second().map(|bytes| bytes / (payload + self.speed.packet_overhead()) * payload)
     }
 
     /// Whether this link runs below `max`, in speed or in width. What is not known is not below.

@@ -97,6 +97,9 @@ pub struct Pcie {
     pub link: Option<Link>,
     /// The link at its best; `None` when the function has none.
     pub max_link: Option<Link>,
+    /// The most bytes of data that it puts into one packet: 128 to 4096.
+    #[doc(alias = "MPS")]
+    pub max_payload: u16,
 }
 
 impl Pcie {
@@ -104,16 +107,23 @@ impl Pcie {
     ///
     /// ```text
     /// +0x02 capabilities  bits 7:4 port type
+    /// +0x08 device control  bits 7:5 max payload size, 128 << n; 6 and 7 are reserved
     /// +0x0c link capabilities, +0x12 link status:  bits 3:0 speed, 9:4 width
     /// ```
     pub(super) fn at(config: &ConfigSpace, offset: usize) -> Option<Self> {
         let [flags, _] = config.u16(offset + 0x02)?.to_le_bytes();
         let port_type = PortType::from_code(flags >> 4);
         let [low, high, ..] = config.u32(offset + 0x0c)?.to_le_bytes();
+        let control = config.u16(offset + 0x08)?;
         let max_link = link(u16::from_le_bytes([low, high]));
         let current = link(config.u16(offset + 0x12)?);
         let of = |link: Option<Link>| link.filter(|_| port_type.has_link());
-        Some(Self { port_type, link: of(current), max_link: of(max_link) })
+        Some(Self {
+            port_type,
+            link: of(current),
+            max_link: of(max_link),
+            max_payload: 128 << (control >> 5 & 7).min(5),
+        })
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Device {
     pub link: Option<Link>,
     /// Its link at its best.
     pub max_link: Option<Link>,
+    /// The most bytes of data that it puts into one packet; `None` when that cannot be read.
+    pub max_payload: Option<u16>,
     /// What it does with peer-to-peer traffic. The kernel asks endpoints too, not ports only.
     pub acs: Capability<Acs>,
     /// Its windows.

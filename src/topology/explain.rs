@@ -41,10 +41,7 @@ impl Findings<'_> {
     pub(super) fn remedies(&self) -> Vec<String> {
         let mut remedies = Vec::new();
         if !self.0.acs_redirect.is_empty() {
-            remedies.push(format!(
-                "boot with the kernel parameter pci=disable_acs_redir={} (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
-                list(&self.0.acs_redirect, ";")
-            ));
+            remedies.extend(acs_remedies(&self.0.acs_redirect));
         } else if self.0.map_type == MapType::NotSupported {
             remedies.push("put both below one PCIe switch, or use an AMD Zen processor or a listed Xeon".to_owned());
         }
@@ -57,6 +54,25 @@ impl Findings<'_> {
     }
 }
 
+/// Two kernel parameters and, until the next boot, a command. RR, CR and EC are bits 2, 3 and 5 (0x2c); `config_acs` writes bits
+/// from 6 down to 0. Kernel: Documentation/admin-guide/kernel-parameters.txt, `__pci_config_acs` in drivers/pci/pci.c.
+fn acs_remedies(ports: &[Address]) -> [String; 3] {
+    let configured: Vec<_> = ports.iter().map(|port| format!("x0x00xx@{port}")).collect();
+    let commands: Vec<_> = ports.iter().map(|port| format!("setpci -s {port} ECAP_ACS+6.w=0:2c")).collect();
+    [
+        format!(
+            "boot with the kernel parameter pci=disable_acs_redir={} (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
+            list(ports, ";")
+        ),
+        format!("boot with pci=config_acs={} (the same, bit by bit)", configured.join(";")),
+        format!(
+            "until the next boot: {} (before the provider's driver is bound: the kernel keeps its first answer; and IOMMU \
+             groups no longer tell the truth)",
+            commands.join("; ")
+        ),
+    ]
+}
+
 /// What could not be read and matters: ACS of these, and the host bridge where the traffic may have to pass it.
 pub(super) fn unknown(acs: &[Address], direct: Option<bool>, passage: &Passage) -> Vec<Unknown> {
     let remedy = "run as the host's root (CAP_SYS_ADMIN), with /proc and /sys mounted; or ask the kernel through the \
@@ -64,7 +80,7 @@ pub(super) fn unknown(acs: &[Address], direct: Option<bool>, passage: &Passage) 
     let unknown = |what| Unknown { what, remedy: remedy.to_owned() };
     let mut all: Vec<_> = acs.iter().map(|address| unknown(format!("ACS of {address}"))).collect();
     if direct != Some(true) && passage.allowed.is_none() {
-        all.push(unknown(passage.reason.clone()));
+        all.push(unknown(passage.reason.to_string()));
     }
     all
 }

@@ -3,6 +3,8 @@
 //! Kernel: `drivers/pci/p2pdma.c`, `pci_p2pdma_whitelist` and the functions that read it. rules: 6.12 (also
 //! [`RULES`]). To be compared whenever the kernel is.
 
+use std::fmt;
+
 use super::{Device, Topology, cpu::Cpu};
 use crate::pci::{Address, PortType};
 
@@ -45,21 +47,62 @@ pub struct HostBridge {
 pub(super) struct Passage {
     /// `None` when that cannot be told.
     pub(super) allowed: Option<bool>,
-    pub(super) reason: String,
+    pub(super) reason: Reason,
+}
+
+/// Put into words only when somebody asks: a large machine has many routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The processor, of this family, carries it.
+    Amd(u32),
+    NoProcessor,
+    One(Listed),
+    Both(Listed, Listed),
+}
+
+/// What the kernel's list says of a host bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    name: String,
+    /// The first on its bus, with vendor and device; `None` where there is none.
+    first: Option<(Address, u16, u16)>,
+    why: &'static str,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Amd(family) => write!(f, "the processor, AMD family {family:#x}, carries it"),
+            Self::NoProcessor => f.write_str("/proc/cpuinfo does not tell which processor this is"),
+            Self::One(listed) => listed.fmt(f),
+            Self::Both(provider, client) => write!(f, "{provider}; {client}"),
+        }
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, first, why } = self;
+        match first {
+            None => write!(f, "{name} {why}"),
+            Some((address, vendor, device)) => {
+                write!(f, "host bridge {vendor:04x}:{device:04x} ({name}, {address}) {why}")
+            }
+        }
+    }
 }
 
 /// Whether the kernel lets traffic between two devices pass their host bridges: by processor, or by list.
 ///
 /// Kernel: `cpu_supports_p2pdma() || host_bridge_whitelist(...)` at the end of `calc_map_type_and_dist`.
 pub(super) fn passage(topology: &Topology, provider: &Device, client: &Device) -> Passage {
+    let supports = topology.cpu.supports_p2pdma();
+    if let (Cpu::Amd(family), Some(true)) = (&topology.cpu, supports) {
+        return Passage { allowed: Some(true), reason: Reason::Amd(*family) };
+    }
     let by_list = by_list(topology, provider, client);
-    match (&topology.cpu, topology.cpu.supports_p2pdma()) {
-        (Cpu::Amd(family), Some(true)) => {
-            Passage { allowed: Some(true), reason: format!("the processor, AMD family {family:#x}, carries it") }
-        }
-        (_, None) if by_list.allowed != Some(true) => {
-            Passage { allowed: None, reason: "/proc/cpuinfo does not tell which processor this is".to_owned() }
-        }
+    match (supports, by_list.allowed) {
+        (None, Some(false) | None) => Passage { allowed: None, reason: Reason::NoProcessor },
         _ => by_list,
     }
 }
@@ -68,25 +111,27 @@ pub(super) fn passage(topology: &Topology, provider: &Device, client: &Device) -
 fn by_list(topology: &Topology, provider: &Device, client: &Device) -> Passage {
     let same = provider.host_bridge == client.host_bridge;
     let of_provider = listed(topology, &provider.host_bridge, same);
-    if same || of_provider.allowed == Some(false) {
-        return of_provider;
+    let one = |(allowed, listed)| Passage { allowed, reason: Reason::One(listed) };
+    if same || of_provider.0 == Some(false) {
+        return one(of_provider);
     }
     let of_client = listed(topology, &client.host_bridge, same);
-    match (of_provider.allowed, of_client.allowed) {
-        (_, Some(false)) => of_client,
-        (Some(true), _) => Passage { reason: format!("{}; {}", of_provider.reason, of_client.reason), ..of_client },
-        _ => of_provider,
+    match (of_provider.0, of_client.0) {
+        (_, Some(false)) => one(of_client),
+        (Some(true), allowed) => Passage { allowed, reason: Reason::Both(of_provider.1, of_client.1) },
+        _ => one(of_provider),
     }
 }
 
 /// Kernel: `__host_bridge_whitelist`.
-fn listed(topology: &Topology, name: &str, same: bool) -> Passage {
+fn listed(topology: &Topology, name: &str, same: bool) -> (Option<bool>, Listed) {
     let first = topology.host_bridges.get(name).and_then(|bridge| topology.device(bridge.first));
     let Some(first) = first else {
-        return Passage { allowed: Some(false), reason: format!("{name} has no device that the kernel could look up") };
+        let why = "has no device that the kernel could look up";
+        return (Some(false), Listed { name: name.to_owned(), first: None, why });
     };
     let found = LIST.iter().find(|(vendor, device, _)| (*vendor, *device) == (first.vendor, first.device));
-    let (allowed, reason) = match (found, stands_for_bridge(first)) {
+    let (allowed, why) = match (found, stands_for_bridge(first)) {
         (None, _) => (Some(false), "is not in the kernel's list"),
         (_, Some(false)) => {
             (Some(false), "is neither device 00.0 nor a root port, so that the kernel does not look it up")
@@ -97,8 +142,7 @@ fn listed(topology: &Topology, name: &str, same: bool) -> Passage {
         (_, None) => (None, "is in the kernel's list if it is a root port, which cannot be read"),
         (_, Some(true)) => (Some(true), "is in the kernel's list"),
     };
-    let (vendor, device) = (first.vendor, first.device);
-    Passage { allowed, reason: format!("host bridge {vendor:04x}:{device:04x} ({name}, {}) {reason}", first.address) }
+    (allowed, Listed { name: name.to_owned(), first: Some((first.address, first.vendor, first.device)), why })
 }
 
 /// Kernel: `pci_host_bridge_dev`. The first device counts if it is device 00.0 or a root port.

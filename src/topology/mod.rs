@@ -23,6 +23,7 @@ mod cpu;
 mod device;
 mod explain;
 mod host_bridge;
+mod index;
 mod route;
 mod scan;
 
@@ -30,7 +31,7 @@ use std::collections::BTreeMap;
 
 pub use device::{Device, IommuGroup, Kind};
 pub use host_bridge::{HostBridge, RULES};
-pub use route::{MapType, Route, Unknown};
+pub use route::{MapType, Narrowest, Route, Unknown};
 
 use crate::{
     error::{Error, Refusal, Result},
@@ -56,7 +57,7 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct Topology {
-    devices: BTreeMap<Address, Device>,
+    devices: index::Devices,
     host_bridges: BTreeMap<String, HostBridge>,
     cpu: cpu::Cpu,
 }
@@ -77,13 +78,13 @@ impl Topology {
 
     /// All functions, by address.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
-        self.devices.values()
+        self.devices.all().iter()
     }
 
     /// The function at this address.
     #[must_use]
     pub fn device(&self, address: Address) -> Option<&Device> {
-        self.devices.get(&address)
+        Some(&self.devices.all()[self.devices.find(address)?])
     }
 
     /// The functions that give memory to peers: those with a `p2pmem` group.
@@ -113,7 +114,8 @@ impl Topology {
 
     /// A function and every port above it, up to the one on the host bridge's bus. Empty when it is not there.
     pub fn path(&self, address: Address) -> impl Iterator<Item = &Device> {
-        std::iter::successors(self.device(address), |device| self.device(device.parent?))
+        let start = self.devices.find(address);
+        start.into_iter().flat_map(|start| self.devices.way(start)).map(|index| &self.devices.all()[index])
     }
 
     /// What the kernel says of a transfer in which `client` reads or writes the memory of `provider`.
@@ -128,8 +130,9 @@ impl Topology {
         Ok(route::calculate(self, self.expect(provider)?, self.expect(client)?))
     }
 
-    fn expect(&self, address: Address) -> Result<&Device> {
-        self.device(address).ok_or_else(|| {
+    /// Its index.
+    fn expect(&self, address: Address) -> Result<usize> {
+        self.devices.find(address).ok_or_else(|| {
             let cure = "take an address of this machine, as lspci -D prints them";
             Error::NotFound(Refusal::new(address, "no such PCI device", cure))
         })

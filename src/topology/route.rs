@@ -7,7 +7,7 @@ use super::{
     explain::{self, Findings},
     host_bridge::{self, Passage},
 };
-use crate::pci::Address;
+use crate::pci::{Address, Link};
 
 /// How the kernel maps peer memory for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +54,24 @@ pub struct Unknown {
     pub remedy: String,
 }
 
+/// The link that bounds a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Narrowest {
+    /// The function at one end of it.
+    pub address: Address,
+    /// As it is trained.
+    pub link: Link,
+    /// The most bytes of data in a packet on the whole way; `None` when that cannot be read: then headers are not counted.
+    pub max_payload: Option<u16>,
+}
+
+impl Narrowest {
+    fn bytes_per_second(&self) -> Option<u64> {
+        self.max_payload.map_or_else(|| self.link.bytes_per_second(), |bytes| self.link.data_bytes_per_second(bytes))
+    }
+}
+
 /// What the kernel says of transfers in which a client reads or writes a provider's memory.
 ///
 /// Computed from the facts of the scan. The kernel keeps its first answer for a pair until the provider is unbound or
@@ -83,9 +101,11 @@ pub struct Route {
     pub acs_redirect: Vec<Address>,
     /// What could not be read. Not empty although the map type is known: `acs_redirect` may lack an entry.
     pub unknown: Vec<Unknown>,
-    /// Bytes a second of the narrowest link that the traffic crosses, after line encoding, before packet headers. A
+    /// Bytes of data a second that the narrowest link can carry, after line encoding and the least of packet headers. A
     /// bound: a link that cannot be read may be narrower. `None` when none can be read or crossed, or there is no route.
     pub ceiling_bytes_per_second: Option<u64>,
+    /// That link.
+    pub narrowest: Option<Narrowest>,
     /// Why traffic may pass the host bridge, or may not.
     pub(super) passage: Passage,
 }
@@ -123,22 +143,25 @@ impl Route {
 ///      no                                         yes             ThruHostBridge
 ///      no                                         no              NotSupported
 /// ```
-pub(super) fn calculate(topology: &Topology, provider: &Device, client: &Device) -> Route {
-    let ways = Ways::new(topology, provider.address, client.address);
+pub(super) fn calculate(topology: &Topology, provider: usize, client: usize) -> Route {
+    let ways = Ways::new(topology, provider, client);
+    let (provider, client) = (ways.device(provider), ways.device(client));
     let passage = host_bridge::passage(topology, provider, client);
     let direct = ways.is_direct();
     let map_type = map_type(direct, passage.allowed);
     let reaches = direct == Some(true) || passage.allowed == Some(true);
+    let narrowest = ways.narrowest(map_type);
     Route {
         provider: provider.address,
         client: client.address,
         map_type,
         distance: ways.distance().filter(|_| reaches),
         path: ways.path(),
-        common: ways.common.map(|device| device.address),
+        common: ways.common.map(|index| ways.device(index).address),
         acs_redirect: ways.acs(Some(true)),
         unknown: explain::unknown(&ways.acs(None), direct, &passage),
-        ceiling_bytes_per_second: ways.ceiling(map_type),
+        ceiling_bytes_per_second: narrowest.and_then(|narrowest| narrowest.bytes_per_second()),
+        narrowest,
         passage,
     }
 }
@@ -153,70 +176,79 @@ fn map_type(direct: Option<bool>, allowed: Option<bool>) -> MapType {
     }
 }
 
-/// The two ways up, from each device to its root port (both included), and where they meet.
+/// The two ways up, from each device to its root port (both included), and where they meet. By index, and climbed anew for
+/// each question: ways are short, and memory for lists of them would cost more.
 struct Ways<'a> {
-    provider: Vec<&'a Device>,
-    client: Vec<&'a Device>,
-    common: Option<&'a Device>,
+    topology: &'a Topology,
+    provider: usize,
+    client: usize,
+    common: Option<usize>,
 }
 
 impl<'a> Ways<'a> {
-    fn new(topology: &'a Topology, provider: Address, client: Address) -> Self {
-        let provider: Vec<_> = topology.path(provider).collect();
-        let client: Vec<_> = topology.path(client).collect();
-        let meets = |a: &&&Device| client.iter().any(|b| b.address == a.address);
-        let common = provider.iter().find(meets).copied();
-        Self { provider, client, common }
+    fn new(topology: &'a Topology, provider: usize, client: usize) -> Self {
+        let way = |start| topology.devices.way(start);
+        let common = way(provider).find(|above| way(client).any(|other| other == *above));
+        Self { topology, provider, client, common }
+    }
+
+    fn device(&self, index: usize) -> &'a Device {
+        &self.topology.devices.all()[index]
     }
 
     /// The part of a way below the common port; all of it without one.
-    fn below(&self, way: &[&'a Device]) -> Vec<&'a Device> {
-        let common = self.common.map(|device| device.address);
-        way.iter().copied().take_while(|device| Some(device.address) != common).collect()
+    fn below(&self, start: usize) -> impl Iterator<Item = &'a Device> {
+        let common = self.common;
+        self.topology.devices.way(start).take_while(move |index| Some(*index) != common).map(|index| self.device(index))
     }
 
     /// Those whose ACS the kernel asks, in its order. Without a common port it asks the provider's way in vain.
-    fn asked(&self) -> Vec<&'a Device> {
-        let Some(common) = self.common else { return Vec::new() };
-        let mut asked = self.below(&self.provider);
-        asked.push(common);
-        asked.extend(self.below(&self.client));
-        asked
+    fn asked(&self) -> impl Iterator<Item = &'a Device> {
+        let asked = self
+            .common
+            .map(|common| self.below(self.provider).chain([self.device(common)]).chain(self.below(self.client)));
+        asked.into_iter().flatten()
     }
 
     fn acs(&self, redirects: Option<bool>) -> Vec<Address> {
-        self.asked().into_iter().filter(|device| device.redirects() == redirects).map(|device| device.address).collect()
+        self.asked().filter(|device| device.redirects() == redirects).map(|device| device.address).collect()
     }
 
     /// Whether traffic turns at a common port: there is one, and none redirects. `None` if an unread one might.
     fn is_direct(&self) -> Option<bool> {
-        let redirects: Vec<_> = self.asked().iter().map(|device| device.redirects()).collect();
-        match self.common {
-            None => Some(false),
-            Some(_) if redirects.contains(&Some(true)) => Some(false),
-            Some(_) if redirects.contains(&None) => None,
-            Some(_) => Some(true),
+        if self.common.is_none() || self.asked().any(|device| device.redirects() == Some(true)) {
+            return Some(false);
         }
+        self.asked().all(|device| device.redirects().is_some()).then_some(true)
     }
 
     /// Hops: up from the provider and down to the client. Without a common port, the functions on both ways.
     fn distance(&self) -> Option<u32> {
-        u32::try_from(self.below(&self.provider).len() + self.below(&self.client).len()).ok()
+        u32::try_from(self.below(self.provider).count() + self.below(self.client).count()).ok()
     }
 
     fn path(&self) -> Vec<Address> {
-        let up = self.below(&self.provider).into_iter().chain(self.common);
-        let down = self.below(&self.client).into_iter().rev();
-        up.chain(down).map(|device| device.address).collect()
+        let mut path = Vec::with_capacity(16);
+        path.extend(self.below(self.provider).map(|device| device.address));
+        path.extend(self.common.map(|common| self.device(common).address));
+        let turn = path.len();
+        path.extend(self.below(self.client).map(|device| device.address));
+        path[turn..].reverse();
+        path
     }
 
     /// The narrowest link. What passes the host bridge crosses every link up to it, even above a common port.
-    fn ceiling(&self, map_type: MapType) -> Option<u64> {
-        let crossed = match map_type {
+    fn narrowest(&self, map_type: MapType) -> Option<Narrowest> {
+        let common = match map_type {
             MapType::NotSupported => return None,
-            MapType::ThruHostBridge => [self.provider.clone(), self.client.clone()],
-            MapType::BusAddr | MapType::Unknown => [self.below(&self.provider), self.below(&self.client)],
+            MapType::ThruHostBridge => None,
+            MapType::BusAddr | MapType::Unknown => self.common,
         };
-        crossed.iter().flatten().filter_map(|device| device.link?.bytes_per_second()).min()
+        let crossed = Ways { common, ..*self };
+        let crossed = || crossed.below(self.provider).chain(crossed.below(self.client));
+        let links = crossed().filter_map(|device| Some((device.link?.bytes_per_second()?, device)));
+        let (_, device) = links.min_by_key(|(bytes, _)| *bytes)?;
+        let max_payload = crossed().filter_map(|device| device.max_payload).min();
+        Some(Narrowest { address: device.address, link: device.link?, max_payload })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{Device, HostBridge, IommuGroup, Kind, Topology, cpu::Cpu};
+use super::{Device, HostBridge, IommuGroup, Kind, Topology, cpu::Cpu, index::Devices};
 use crate::{
     error::{Error, Refusal, Result},
     machine::{Facts, P2pmem},
@@ -21,7 +21,7 @@ pub(super) fn scan(facts: &dyn Facts) -> Result<Topology> {
     }
     check_parents(&devices)?;
     let cpu = facts.text("/proc/cpuinfo").map_or(Cpu::Unknown, |text| Cpu::from_cpuinfo(&text));
-    Ok(Topology { host_bridges: host_bridges(&devices), devices, cpu })
+    Ok(Topology { host_bridges: host_bridges(&devices), devices: Devices::new(devices), cpu })
 }
 
 fn no_bus(error: io::Error) -> Error {
@@ -144,6 +144,7 @@ impl Reader<'_> {
             iommu: self.iommu(),
             link: link("current", |pcie| pcie.link),
             max_link: link("max", |pcie| pcie.max_link),
+            max_payload: pcie.present().map(|pcie| pcie.max_payload),
             acs: config.acs(),
             bars: self.facts.text(&self.file("resource")).map_or_else(Vec::new, |text| Bar::from_resource(&text)),
             p2pmem: P2pmem::read(self.facts, &self.place.directory),
@@ -153,7 +154,7 @@ impl Reader<'_> {
     }
 
     fn file(&self, name: &str) -> String {
-        format!("{}/{name}", self.place.directory)
+        [&self.place.directory, "/", name].concat()
     }
 
     fn hex(&self, name: &str) -> Option<u64> {

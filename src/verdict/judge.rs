@@ -13,9 +13,9 @@ use crate::{Result, machine::Machine, pci::Address, storage::Source, topology::T
 /// let topology = Topology::scan(&machine)?;
 /// let judge = Judge::new(&machine, &topology);
 /// for client in topology.clients() {
-///     let source = Source::of_function(&machine, client.address)?;
+///     let source = judge.source(&Source::of_function(&machine, client.address)?);
 ///     for provider in topology.providers() {
-///         assert_eq!(judge.with_memory(&source, provider.address)?.answer(), Answer::Yes);
+///         assert_eq!(source.with_memory(provider.address)?.answer(), Answer::Yes);
 ///     }
 /// }
 /// # Ok::<(), p2pdma::Error>(())
@@ -42,10 +42,41 @@ impl<'a> Judge<'a> {
     ///
     /// [`Error::NotFound`](crate::Error::NotFound) when `provider` or an NVMe function below the source is not in the topology.
     pub fn judge(&self, source: &Source, provider: Address) -> Result<Verdict> {
-        let functions = source.stack().functions().into_iter();
-        let routes = functions.map(|client| self.topology.route(provider, client)).collect::<Result<Vec<_>>>()?;
-        let mut findings = storage::findings(source);
-        findings.extend(routes.iter().flat_map(|route| route::findings(self.topology, route, &self.platform)));
+        self.source(source).judge(provider)
+    }
+
+    /// Looks at a source, to judge it with many providers.
+    #[must_use]
+    pub fn source(&self, source: &Source) -> JudgedSource<'_> {
+        JudgedSource { judge: self, functions: source.stack().functions(), findings: storage::findings(source) }
+    }
+
+    fn memory(&self, provider: Address) -> Option<Finding> {
+        let mut memory = self.memory.borrow_mut();
+        memory.entry(provider).or_insert_with(|| memory::finding(self.machine, provider)).clone()
+    }
+}
+
+/// A source that was looked at. Comes from [`Judge::source`].
+#[derive(Debug)]
+pub struct JudgedSource<'a> {
+    judge: &'a Judge<'a>,
+    functions: Vec<Address>,
+    findings: Vec<Finding>,
+}
+
+impl JudgedSource<'_> {
+    /// As [`Verdict::judge`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Judge::judge`].
+    pub fn judge(&self, provider: Address) -> Result<Verdict> {
+        let Judge { topology, platform, .. } = self.judge;
+        let routes =
+            self.functions.iter().map(|client| topology.route(provider, *client)).collect::<Result<Vec<_>>>()?;
+        let mut findings = self.findings.clone();
+        findings.extend(routes.iter().flat_map(|route| route::findings(topology, route, platform)));
         findings.sort_by_key(|finding| finding.severity);
         Ok(Verdict { provider, routes, findings })
     }
@@ -54,12 +85,10 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::judge`].
-    pub fn with_memory(&self, source: &Source, provider: Address) -> Result<Verdict> {
-        let mut verdict = self.judge(source, provider)?;
-        let mut memory = self.memory.borrow_mut();
-        let finding = memory.entry(provider).or_insert_with(|| memory::finding(self.machine, provider));
-        verdict.findings.extend(finding.clone());
+    /// Those of [`Judge::judge`].
+    pub fn with_memory(&self, provider: Address) -> Result<Verdict> {
+        let mut verdict = self.judge(provider)?;
+        verdict.findings.extend(self.judge.memory(provider));
         verdict.findings.sort_by_key(|finding| finding.severity);
         Ok(verdict)
     }

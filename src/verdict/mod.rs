@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use finding::{Finding, Severity, Way, What};
-pub use judge::Judge;
+pub use judge::{Judge, JudgedSource};
 
 /// The answer for one pair of a file and a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,7 +33,7 @@ impl Platform {
 
     /// Whether a PCI function lies below a device of Hyper-V's: `.../VMBUS:01/<guid>/pci7ad3:00/7ad3:00:02.0`.
     pub(super) fn is_below_vmbus(&self, directory: &str) -> bool {
-        directory.split('/').any(|part| self.vmbus.iter().any(|device| device == part))
+        !self.vmbus.is_empty() && directory.split('/').any(|part| self.vmbus.iter().any(|device| device == part))
     }
 
     /// Whether it is known to be another kernel than that of the rules.

@@ -23,9 +23,11 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
 
 /// Nothing speaks against what nothing is known of, so that is said.
 fn no_function(source: &Source) -> Option<Finding> {
-    let cause = "no NVMe function is known to lie below it";
-    let refusal = Refusal::new(source, cause, "use ext4 or xfs on an NVMe namespace, or the namespace itself");
-    source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal))
+    let refusal = || {
+        let cause = "no NVMe function is known to lie below it";
+        Refusal::new(source, cause, "use ext4 or xfs on an NVMe namespace, or the namespace itself")
+    };
+    source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal()))
 }
 
 /// Only the queue of an NVMe namespace takes mapped peer memory: nothing that is stacked on top inherits

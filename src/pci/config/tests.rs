@@ -21,8 +21,12 @@ fn port(control: u8) -> Vec<u8> {
 #[test]
 fn the_pcie_capability_tells_port_and_links() {
     let link = |speed, width| Some(Link { speed, width });
-    let expected =
-        Pcie { port_type: PortType::Downstream, link: link(LinkSpeed::Gt8, 4), max_link: link(LinkSpeed::Gt16, 16) };
+    let expected = Pcie {
+        port_type: PortType::Downstream,
+        link: link(LinkSpeed::Gt8, 4),
+        max_link: link(LinkSpeed::Gt16, 16),
+        max_payload: 128,
+    };
     assert_eq!(ConfigSpace::new(port(0), 4096).pcie(), Capability::Present(expected));
 }
 

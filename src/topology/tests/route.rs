@@ -281,8 +281,12 @@ fn the_ceiling_is_the_narrowest_link_on_the_way() {
         let route = scan(&facts).unwrap().route(GPU.parse().unwrap(), NVME.parse().unwrap());
         route.unwrap().ceiling_bytes_per_second
     };
-    assert_eq!(ceiling(&Tree::new(ZEN, SWITCH)), Some(15_753_846_153), "turns below the x4 uplink");
-    assert_eq!(ceiling(&Tree::new(ZEN, SWITCH).acs("02:00.0", 4)), Some(7_876_923_076), "goes up the x4 uplink");
+    assert_eq!(ceiling(&Tree::new(ZEN, SWITCH)), Some(15_753_846_153 / 148 * 128), "turns below the x4 uplink");
+    assert_eq!(
+        ceiling(&Tree::new(ZEN, SWITCH).acs("02:00.0", 4)),
+        Some(7_876_923_076 / 148 * 128),
+        "goes up the x4 uplink"
+    );
     assert_eq!(ceiling(&Tree::new(XEON, SWITCH).acs("02:00.0", 4)), None, "does not go");
 }
 

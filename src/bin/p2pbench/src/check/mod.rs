@@ -50,7 +50,7 @@ pub(crate) struct CheckOptions {
 
 /// What one check comes to, ready to be printed.
 enum Outcome {
-    Checked(Report),
+    Checked(Box<Report>),
     Written(String),
 }
 
@@ -91,7 +91,7 @@ fn outcome(name: &MachineName, options: &CheckOptions) -> Result<(Machine, Outco
     let measured = Measured::read(&machine, &options.measured)?;
     let node = Node::look(&machine)?;
     let outcome = match &options.write_expect {
-        None => Outcome::Checked(Report::new(node, expectation.as_ref(), &measured)),
+        None => Outcome::Checked(Box::new(Report::new(node, expectation.as_ref(), &measured))),
         Some(path) => {
             write::atomically(path, &expect::document(&node, &measured)?)?;
             Outcome::Written(format!("wrote {}: {}", path.display(), node.sum()))

@@ -83,9 +83,9 @@ fn pairs(machine: &Machine, topology: &Topology) -> Result<Vec<Pair>, Failure> {
     let judge = Judge::new(machine, topology);
     let mut pairs = Vec::new();
     for client in topology.clients().map(|device| device.address) {
-        let source = Source::of_function(machine, client)?;
+        let source = judge.source(&Source::of_function(machine, client)?);
         for provider in topology.providers().map(|device| device.address) {
-            pairs.push(Pair { client, provider, verdict: judge.with_memory(&source, provider)? });
+            pairs.push(Pair { client, provider, verdict: source.with_memory(provider)? });
         }
     }
     Ok(pairs)

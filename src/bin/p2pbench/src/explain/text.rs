@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use p2pdma::{
+    pci::AcsFlags,
     storage::{Layer, LayerKind},
-    topology::{Device, Route},
+    topology::{Device, Narrowest, Route},
     verdict::{Answer, Finding, Severity, Way},
 };
 
 use super::Explained;
-use crate::{facts::MachineFacts, text};
+use crate::{facts::MachineFacts, text, topo::line};
 
 /// The verdict in the first line, then what it is made of.
 pub(super) fn text(explained: &Explained<'_>) -> String {
@@ -63,22 +64,42 @@ fn hop(route: &Route, device: &Device) -> [String; 4] {
     let driver = device.driver.as_deref().filter(|driver| *driver != "pcieport");
     let what = driver.map_or(kind.clone(), |driver| format!("{kind} ({driver})"));
     let link = device.link.map_or(String::new(), |link| link.to_string());
-    let acs = match device.redirects() {
-        Some(true) => "ACS redirects",
-        Some(false) => "",
-        None => "ACS cannot be read",
-    };
-    let turn = if route.common == Some(device.address) { "traffic turns here" } else { "" };
-    let notes = [acs, turn].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join(", ");
+    let notes = [line::slower(device), acs(device), line::iommu(device), turn(route, device)];
+    let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
     [format!("  {}", device.address), what, link, notes]
 }
 
-/// `bus_addr, distance 4, at most 7.88 GB/s`
+/// The bits that are on and matter: `ACS redirects (RR | CR)`.
+fn acs(device: &Device) -> Option<String> {
+    match (device.redirects(), device.acs.present()) {
+        (Some(true), Some(acs)) => Some(format!("ACS redirects ({})", acs.control & AcsFlags::REDIRECT)),
+        (None, _) => Some("ACS cannot be read".to_owned()),
+        _ => None,
+    }
+}
+
+fn turn(route: &Route, device: &Device) -> Option<String> {
+    (route.common == Some(device.address)).then(|| "traffic turns here".to_owned())
+}
+
+/// What bounds the ceiling: `0000:03:00.0 at 16 GT/s x4, 128b/130b, in packets of 128 bytes behind headers of 20`
+fn bound(narrowest: &Narrowest) -> String {
+    let Narrowest { address, link, max_payload, .. } = narrowest;
+    let packets = match max_payload {
+        Some(bytes) => format!("in packets of {bytes} bytes behind {} of headers", link.speed.packet_overhead()),
+        None => "with packet headers not counted, as their number cannot be read".to_owned(),
+    };
+    format!("{address} at {link}, {}, {packets}", link.speed.encoding().unwrap_or("?"))
+}
+
+/// `bus_addr, distance 4, at most 6.81 GB/s: ...`
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes a second")]
 fn sum(route: &Route) -> String {
     let distance = route.distance.map(|distance| format!("distance {distance}"));
     let ceiling = route.ceiling_bytes_per_second.map(|bytes| format!("at most {:.2} GB/s", bytes as f64 / 1e9));
-    [Some(route.map_type.to_string()), distance, ceiling].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let sum =
+        [Some(route.map_type.to_string()), distance, ceiling].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    route.narrowest.as_ref().map_or(sum.clone(), |narrowest| format!("{sum}: {}", bound(narrowest)))
 }
 
 /// The layers, top down, those below indented.

@@ -4,7 +4,7 @@ use p2pdma::{
     machine::{Machine, P2pmem},
     pci::{Acs, Address, Bar, BarKind, Capability, Link, LinkSpeed},
     storage,
-    topology::{Device, HostBridge, IommuGroup, Kind, RULES, Route, Topology},
+    topology::{Device, HostBridge, IommuGroup, Kind, Narrowest, RULES, Route, Topology},
 };
 use serde::Serialize;
 
@@ -114,12 +114,40 @@ pub(crate) struct Pair {
     distance: Option<u32>,
     acs_redirect: Vec<String>,
     ceiling_bytes_per_second: Option<u64>,
+    /// The link that makes it.
+    narrowest: Option<Bound>,
     cause: String,
     remedy: Vec<String>,
     /// What could not be read.
     unknown: Vec<String>,
     /// Provider first, client last.
     path: Vec<String>,
+}
+
+/// A link, and what it costs to use it.
+#[derive(Debug, Serialize)]
+struct Bound {
+    address: String,
+    speed: String,
+    width: u8,
+    encoding: Option<&'static str>,
+    /// Bytes of data in a packet; `null`: cannot be read, and headers are not counted.
+    max_payload: Option<u16>,
+    packet_overhead: u64,
+}
+
+impl Bound {
+    fn new(narrowest: &Narrowest) -> Self {
+        let Narrowest { address, link, max_payload, .. } = *narrowest;
+        Self {
+            address: address.to_string(),
+            speed: link.speed.to_string(),
+            width: link.width,
+            encoding: link.speed.encoding(),
+            max_payload,
+            packet_overhead: link.speed.packet_overhead(),
+        }
+    }
 }
 
 impl Document {
@@ -223,6 +251,7 @@ impl Pair {
             distance: route.distance,
             acs_redirect: route.acs_redirect.iter().map(ToString::to_string).collect(),
             ceiling_bytes_per_second: route.ceiling_bytes_per_second,
+            narrowest: route.narrowest.as_ref().map(Bound::new),
             cause: route.cause(),
             remedy: route.remedies(),
             unknown: route.unknown.iter().map(|unknown| unknown.what.clone()).collect(),

@@ -59,7 +59,7 @@ fn what(device: &Device) -> String {
 }
 
 /// What the link could be. Said at its lower end alone: a port that offers more lanes than its device has is not at fault.
-fn slower(device: &Device) -> Option<String> {
+pub(crate) fn slower(device: &Device) -> Option<String> {
     let is_lower_end = matches!(device.kind, Kind::Bridge(Some(PortType::Upstream))) || !is_bridge(device);
     let slower = device.is_downtrained() && is_lower_end;
     device.link.zip(device.max_link).filter(|_| slower).map(|(link, max)| better(link, max))
@@ -83,7 +83,7 @@ fn block_devices(machine: &Machine, device: &Device) -> Option<String> {
 }
 
 /// Of those that do DMA; what a port's own domain is changes nothing.
-fn iommu(device: &Device) -> Option<String> {
+pub(crate) fn iommu(device: &Device) -> Option<String> {
     let group = device.iommu.as_ref().filter(|_| !is_bridge(device))?;
     Some(format!("iommu {}", group.domain_type.as_deref().unwrap_or("?")))
 }

@@ -2,7 +2,7 @@
 
 mod candidate;
 pub(crate) mod json;
-mod line;
+pub(crate) mod line;
 mod matrix;
 mod svg;
 mod tree;
