@@ -41,7 +41,8 @@ MODULE_PARM_DESC(bar, "BAR to give, 0 to 5; -1 (default): the largest that can b
 
 void donor_announce(struct pci_dev *pdev, bool provides)
 {
-	char *envp[] = { provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none", NULL };
+	char *event = provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none";
+	char *envp[] = { event, NULL };
 
 	kobject_uevent_env(&pdev->dev.kobj, KOBJ_CHANGE, envp);
 }
@@ -106,7 +107,7 @@ static const char *donor_refusal(struct pci_dev *pdev, int bar)
 	return NULL;
 }
 
-/* Return: @bar, or of all the largest that can be given; a negative errno after a line in the log. */
+/* Return: @bar, or the largest that can be given; a negative errno after a line in the log. */
 static int donor_choose_bar(struct pci_dev *pdev, int bar)
 {
 	int from = bar < 0 ? 0 : bar, to = bar < 0 ? PCI_STD_NUM_BARS - 1 : bar, best = -EINVAL;
@@ -121,8 +122,8 @@ static int donor_choose_bar(struct pci_dev *pdev, int bar)
 			best = bar;
 	for (bar = from; bar <= to && best < 0; bar++)
 		if (from == to || pci_resource_flags(pdev, bar) & IORESOURCE_MEM)
-			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar, &pdev->resource[bar],
-				donor_refusal(pdev, bar));
+			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar,
+				&pdev->resource[bar], donor_refusal(pdev, bar));
 	return best;
 }
 

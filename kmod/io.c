@@ -373,11 +373,23 @@ static struct io *io_new(struct io_uring_cmd *cmd, const struct io_request *requ
 	return io;
 }
 
+/*
+ * Where the command is to be read. When io_uring issues it again after -EAGAIN, or had a worker
+ * issue it from the beginning, there is a copy; but in the former case 6.12 leaves cmd->sqe as it
+ * was (io_uring_cmd() in io_uring/uring_cmd.c): in the queue, where the next command may be by now.
+ */
+static const struct io_uring_sqe *io_entry(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	if (issue_flags & IO_URING_F_NONBLOCK)
+		return cmd->sqe;
+	return cmd_to_io_kiocb(cmd)->async_data;
+}
+
 /* Reads each field once: user space shares the submission queue and may change it at any time. */
-static int io_read_command(const struct io_uring_cmd *cmd, unsigned int issue_flags,
+static int io_read_command(struct io_uring_cmd *cmd, unsigned int issue_flags,
 			   struct io_request *request)
 {
-	const struct io_uring_sqe *sqe = cmd->sqe;
+	const struct io_uring_sqe *sqe = io_entry(cmd, issue_flags);
 	const struct p2pdma_user_cmd *args = io_uring_sqe_cmd(sqe);
 
 	if (cmd->flags & IORING_URING_CMD_FIXED || READ_ONCE(sqe->len) ||

@@ -171,7 +171,7 @@ static int provider_list_buffer(struct provider *provider, struct buffer *buffer
 	return 0;
 }
 
-/* Puts a buffer under a device that stays bound, as the caller holds its lock, and keeps it awake. */
+/* Puts a buffer under a device, which stays bound as the caller holds its lock, and awake. */
 int provider_add(struct pci_dev *pdev, struct buffer *buffer)
 {
 	struct provider *provider = provider_get(pdev);

@@ -239,6 +239,7 @@ static ssize_t stack_show(struct device_driver *driver, char *text)
 	}
 	return at + (i ? sysfs_emit_at(text, at, "\n") : 0);
 }
+
 struct driver_attribute driver_attr_stack = __ATTR_RW_MODE(stack, 0600);
 
 static ssize_t refresh_store(struct device_driver *driver, const char *text, size_t length)

@@ -317,6 +317,9 @@ struct p2pdma_user_io {
  * went through the page cache. It is below the length at the end of the file; that does not break
  * an IOSQE_IO_LINK chain. An operation cannot be cancelled: DMA cannot be called back.
  *
+ * Behind another in a chain, or with IOSQE_IO_DRAIN, Linux 6.12 reads a command only when its turn
+ * comes: set IOSQE_ASYNC as well, or leave the entry of the queue alone until it has completed.
+ *
  * What a driver exports may lie scattered in its BAR, in runs of pages. I/O that goes over a border
  * of runs needs an offset that is a multiple of out_offset_align. Contiguous memory has a border
  * every 2 GiB.
