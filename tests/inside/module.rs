@@ -83,44 +83,47 @@ fn file_on_ext4(name: &str, length: usize) -> File {
 }
 
 /// Writes 1 MiB from odd places of a buffer, and reads it to other ones; every byte is compared by the host's own reading.
-fn there_and_back(file: &File) {
+/// Gives the alignment in memory, of which the odd places are multiples.
+fn there_and_back(file: &File) -> usize {
     let memory = buffer(4 * MIB);
     let mut queue = queue(8);
     let pair = queue.bind(file, &memory).expect("a route");
-    assert_eq!((pair.memory_alignment(), pair.provider()), (4, Some(device("GPU"))));
+    assert_eq!(pair.provider(), Some(device("GPU")));
+    let odd = pair.memory_alignment() as usize;
     let block = pair.offset_alignment() as usize;
     let data = pattern(5, MIB);
-    Copier::new().unwrap().write(&data, &memory.slice(4..).unwrap()).expect("copied");
-    let written = one(&mut queue, Direction::Write, &pair, block as u64, memory.slice(4..MIB + 4).unwrap());
+    Copier::new().unwrap().write(&data, &memory.slice(odd..).unwrap()).expect("copied");
+    let written = one(&mut queue, Direction::Write, &pair, block as u64, memory.slice(odd..MIB + odd).unwrap());
     assert_eq!(
         (written.bytes_direct(), written.bytes_bounced(), written.bytes_host()),
         (MIB as u64, 0, 0),
         "{written:?}"
     );
     assert_eq!((written.evidence(), written.complete().expect("whole")), (Evidence::Observed, MIB as u64));
-    assert!(host_read(file, block as u64, MIB) == data, "what was written from a 4-byte offset");
+    assert!(host_read(file, block as u64, MIB) == data, "what was written from an odd offset");
 
     for (index, part) in data.chunks(MIB / 8).enumerate() {
-        let at = 2 * MIB + 12 + index * part.len();
+        let at = 2 * MIB + 3 * odd + index * part.len();
         queue
             .read(&pair, (block + index * part.len()) as u64, memory.slice(at..at + part.len()).unwrap())
             .expect("taken");
     }
     let direct = (0..8).map(|_| queue.wait().expect("a receipt").complete().expect("whole")).sum::<u64>();
     assert_eq!(direct, MIB as u64);
-    assert!(bytes_of(&memory)[2 * MIB + 12..3 * MIB + 12] == data, "what was read to a 4-byte offset");
+    assert!(bytes_of(&memory)[2 * MIB + 3 * odd..3 * MIB + 3 * odd] == data, "what was read to an odd offset");
+    odd
 }
 
 #[test]
 fn bytes_go_both_ways_between_a_buffer_and_a_raw_device() {
     let _alone = alone();
-    there_and_back(&ssd(Access::ReadWrite));
+    assert_eq!(there_and_back(&ssd(Access::ReadWrite)), 4);
 }
 
 #[test]
 fn bytes_go_both_ways_between_a_buffer_and_a_file_on_ext4() {
     let _alone = alone();
-    there_and_back(&file_on_ext4("data", 2 * MIB));
+    assert_eq!(there_and_back(&file_on_ext4("data", 2 * MIB)), 4);
 }
 
 #[test]
@@ -251,4 +254,46 @@ fn a_queue_dropped_in_flight_gives_the_buffer_back_only_after_its_operations() {
     drop((memory, file, pair));
     drop(queue);
     eventually("the return of the memory", || available() == before);
+}
+
+/// A dm device over the SSD, as long as this lives; root has named nothing below it afterwards.
+struct Linear;
+
+impl Linear {
+    fn new() -> Self {
+        shell("dmsetup create linear --table \"0 65536 linear $P2PDMA_SSD 0\"");
+        Self
+    }
+
+    /// Root tells the module which functions lie below it.
+    fn name(functions: &str) {
+        let number = "$((0x$(stat -Lc %t /dev/mapper/linear))):$((0x$(stat -Lc %T /dev/mapper/linear)))";
+        shell(&format!("echo {number}={functions} >/sys/bus/pci/drivers/p2pdma_user/stack"));
+    }
+}
+
+impl Drop for Linear {
+    fn drop(&mut self) {
+        Self::name("");
+        // Rings give their files back in their own time, and the device with them.
+        shell("for i in $(seq 200); do dmsetup remove linear && exit 0; sleep 0.1; done 2>/dev/null; exit 1");
+    }
+}
+
+fn shell(script: &str) {
+    let script = format!("export DM_DISABLE_UDEV=1 PATH=$PATH:/usr/sbin:/sbin\n{script}");
+    assert!(Command::new("sh").args(["-ec", &script]).status().expect("a shell").success(), "{script}");
+}
+
+#[test]
+fn a_stack_is_refused_until_root_vouches_for_it_and_then_goes_direct() {
+    let _alone = alone();
+    let _linear = Linear::new();
+    let file = File::open(&Machine::host(), "/dev/mapper/linear", Access::ReadWrite).expect("it opens");
+    let refused = queue(1).bind(&file, &buffer(4096)).expect_err("nobody vouched for it");
+    assert!(matches!(refused, Error::NoDirectIo(_)) && refused.to_string().contains("it lies on dm-"), "{refused}");
+    Linear::name(&device("SSD").to_string());
+    assert_eq!(there_and_back(&file), 512, "device mapper's own");
+    let mapped = gpu().allocate(4096).expect("memory");
+    assert!(matches!(queue(1).bind(&file, &mapped), Err(Error::NoDirectIo(_))), "a mapping goes no new way");
 }
