@@ -325,8 +325,12 @@ impl Commands<'_> {
 
 /// This thread alone: the kernel knows threads, libc keeps them alike.
 fn become_ordinary() {
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 1000, 1000, 1000) }, 0);
+    // SAFETY: no pointers but that to an empty list.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()), 0);
+        assert_eq!(libc::syscall(libc::SYS_setresgid, 1000, 1000, 1000), 0);
+        assert_eq!(libc::syscall(libc::SYS_setresuid, 1000, 1000, 1000), 0);
+    }
     File::open("/proc/1/environ").expect_err("not root any more");
 }
 
