@@ -19,6 +19,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -152,12 +153,34 @@ static void gpu_unpin(struct dma_buf_attachment *attachment)
 	gpu_count(&gpu_pinned, -1);
 }
 
+/*
+ * Where nothing translates, the address is that of the bus, as with NVIDIA's skip_iommu. To map it
+ * would make the kernel's DMA debugging object: it allows no second mapping of the same memory,
+ * which the SSD's is while a dma-buf stays mapped.
+ */
+static bool gpu_translates(struct device *dev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	return domain && domain->type != IOMMU_DOMAIN_IDENTITY;
+}
+
+static dma_addr_t gpu_map_piece(struct device *dev, phys_addr_t start, size_t length,
+				enum dma_data_direction direction)
+{
+	if (!gpu_translates(dev))
+		return start;
+	return dma_map_resource(dev, start, length, direction, DMA_ATTR_SKIP_CPU_SYNC);
+}
+
 static void gpu_unmap_entries(struct dma_buf_attachment *attachment, struct sg_table *table,
 			      unsigned int count, enum dma_data_direction direction)
 {
 	struct scatterlist *entry;
 	unsigned int i;
 
+	if (!gpu_translates(attachment->dev))
+		return;
 	for_each_sg(table->sgl, entry, count, i)
 		dma_unmap_resource(attachment->dev, sg_dma_address(entry), sg_dma_len(entry),
 				   direction, DMA_ATTR_SKIP_CPU_SYNC);
@@ -174,10 +197,11 @@ static int gpu_map_entries(struct dma_buf_attachment *attachment, struct sg_tabl
 	for_each_sgtable_sg(table, entry, i) {
 		unsigned int at = buffer->reverse ? table->nents - 1 - i : i;
 		size_t length = min(buffer->segment, buffer->length - at * buffer->segment);
-		dma_addr_t address = dma_map_resource(attachment->dev, start + at * buffer->stride,
-						      length, direction, DMA_ATTR_SKIP_CPU_SYNC);
+		dma_addr_t address = gpu_map_piece(attachment->dev, start + at * buffer->stride,
+						   length, direction);
 
-		if (dma_mapping_error(attachment->dev, address)) {
+		if (gpu_translates(attachment->dev) &&
+		    dma_mapping_error(attachment->dev, address)) {
 			gpu_unmap_entries(attachment, table, i, direction);
 			return -EIO;
 		}
