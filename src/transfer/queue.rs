@@ -364,6 +364,17 @@ fn entered(source: io::Error) -> Error {
     Error::Io { refusal, source: SyscallError { call: "io_uring_enter", source } }
 }
 
+impl Queue {
+    /// Takes the files out of the ring. The kernel tears a ring down some time after it was closed (`io_ring_exit_work`), and
+    /// whoever opens the device or unmounts the filesystem next would find it busy until then.
+    fn let_go(&mut self) {
+        for slot in (0..).take(self.files.len()) {
+            // What it does not let go of now, it does then.
+            let _ = self.ring.unregister(slot);
+        }
+    }
+}
+
 impl Drop for Queue {
     /// Waits for what flies, up to the deadline; what has not ended then is leaked and counted. What was taken and never
     /// started does not start.
@@ -372,6 +383,7 @@ impl Drop for Queue {
             LEAKED.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        self.let_go();
         // SAFETY: neither is used after this; drop runs once. Nothing flies, and what is left in the ring's submission
         // queue goes with the ring, unseen by the kernel: it holds no address.
         unsafe {
