@@ -93,6 +93,8 @@ pub enum What {
     UnpublishedPool,
     /// This user may not allocate the provider's memory.
     NoPermission,
+    /// This process may not use io_uring.
+    RingForbidden,
 }
 
 impl What {
@@ -119,6 +121,7 @@ impl What {
             Self::ForeignMemory => "foreign_memory",
             Self::UnpublishedPool => "unpublished_pool",
             Self::NoPermission => "no_permission",
+            Self::RingForbidden => "ring_forbidden",
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Many pairs of one machine.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
+};
 
-use super::{Finding, Verdict, memory, platform::Platform, route, storage};
+use super::{Finding, Verdict, memory, platform::Platform, ring, route, storage};
 use crate::{Result, machine::Machine, pci::Address, storage::Source, topology::Topology};
 
 /// Judges pairs of one machine; what does not depend on the pair is read once.
@@ -27,13 +30,21 @@ pub struct Judge<'a> {
     platform: Platform,
     /// Of the providers that were asked for.
     memory: RefCell<BTreeMap<Address, Option<Finding>>>,
+    /// Of this process, once somebody asked.
+    ring: OnceCell<Option<Finding>>,
 }
 
 impl<'a> Judge<'a> {
     /// Reads what of the whole machine decides. `topology` is that of `machine`.
     #[must_use]
     pub fn new(machine: &'a Machine, topology: &'a Topology) -> Self {
-        Self { machine, topology, platform: Platform::read(machine.facts()), memory: RefCell::default() }
+        Self {
+            machine,
+            topology,
+            platform: Platform::read(machine.facts()),
+            memory: RefCell::default(),
+            ring: OnceCell::new(),
+        }
     }
 
     /// As [`Verdict::judge`].
@@ -89,6 +100,7 @@ impl JudgedSource<'_> {
     pub fn with_memory(&self, provider: Address) -> Result<Verdict> {
         let mut verdict = self.judge(provider)?;
         verdict.findings.extend(self.judge.memory(provider));
+        verdict.findings.extend(self.judge.ring.get_or_init(|| ring::finding(self.judge.machine)).clone());
         verdict.findings.sort_by_key(|finding| finding.severity);
         Ok(verdict)
     }

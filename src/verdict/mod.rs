@@ -8,6 +8,7 @@ mod finding;
 mod judge;
 mod memory;
 mod platform;
+mod ring;
 mod route;
 mod storage;
 
@@ -86,10 +87,13 @@ impl Verdict {
         storage::silently_buffered(source.as_ref()).map_or(Ok(()), |finding| Err(finding.into()))
     }
 
-    /// Judges also whether this process could allocate the provider's memory.
+    /// Judges also whether this process could allocate the provider's memory and move anything: on a live machine it asks for a
+    /// ring, and gives it back.
     #[must_use]
     pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {
-        self.findings.extend(memory::finding(source.as_ref().machine(), self.provider));
+        let machine = source.as_ref().machine();
+        self.findings.extend(memory::finding(machine, self.provider));
+        self.findings.extend(ring::finding(machine));
         self.findings.sort_by_key(|finding| finding.severity);
         self
     }
