@@ -14,6 +14,7 @@ pub(crate) struct Guest {
     topology: String,
     cpu: &'static str,
     traced: bool,
+    parameter: Option<String>,
 }
 
 /// What came out of it.
@@ -27,7 +28,7 @@ pub(crate) struct Outcome {
 
 impl Guest {
     pub(crate) fn new(topology: &str) -> Self {
-        Self { topology: topology.into(), cpu: "zen", traced: false }
+        Self { topology: topology.into(), cpu: "zen", traced: false, parameter: None }
     }
 
     pub(crate) fn cpu(self, cpu: &'static str) -> Self {
@@ -36,6 +37,11 @@ impl Guest {
 
     pub(crate) fn traced(self) -> Self {
         Self { traced: true, ..self }
+    }
+
+    /// With a further parameter for its kernel.
+    pub(crate) fn kernel(self, parameter: Option<&str>) -> Self {
+        Self { parameter: parameter.map(str::to_owned), ..self }
     }
 
     /// Runs a shell script in it, with p2pbench on the path.
@@ -47,6 +53,9 @@ impl Guest {
         run.args(["--quiet", "--topology", &self.topology, "--cpu", self.cpu, "--share"]).arg(share.path());
         if self.traced {
             run.arg("--trace").arg(&trace);
+        }
+        if let Some(parameter) = &self.parameter {
+            run.args(["--append", parameter]);
         }
         let path = format!("PATH={}:$PATH\n", binaries().display());
         let output = run.args(["--", "bash", "-c", &(path + script)]).output().expect("tests/vm/run");

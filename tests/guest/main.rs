@@ -9,6 +9,7 @@ mod lend;
 mod machine;
 mod recorded;
 mod refusals;
+mod shapes;
 mod stacks;
 mod trace;
 

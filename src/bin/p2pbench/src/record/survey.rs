@@ -9,6 +9,7 @@ use p2pdma::{
     pci::Capability,
     storage::Source,
     topology::Topology,
+    verdict::Judge,
 };
 
 use crate::{explain, failure::Failure, overview, topo};
@@ -78,6 +79,8 @@ pub(super) fn survey(machine: &Machine, named: &[PathBuf]) -> Result<bool, Failu
     overview::look(machine, &topology)?;
     let facts = machine.facts();
     read(facts, "", &MACHINE);
+    // What of the machine decides, also where there is no pair to judge.
+    let _ = Judge::new(machine, &topology);
     list(facts, "/sys/class/iommu");
     for device in topology.devices() {
         function(facts, &device.directory);

@@ -52,3 +52,30 @@ fn a_file_that_was_not_recorded_is_3_and_says_how_to_record_it() {
     let line = format!("p2pbench: /mnt/part/other: it was not recorded; {cure}\n");
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (3, "", line));
 }
+
+/// Tree, matrix, check, and the explanation of the pair that the kernel was asked first. All of what was recorded below real
+/// shapes of memory (`tests/guest/shapes`): no device of them gives memory, so every check fails.
+fn assert_shape(name: &str, explained: i32) {
+    let machines = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/");
+    let answers = std::fs::read_to_string(format!("{machines}{name}.kernel")).expect("the kernel's answers");
+    let pair: Vec<&str> = answers.split_whitespace().take(2).collect();
+    let explain = format!("explain {} {}", pair[1], pair[0]);
+    let forms = [
+        ("topo", "txt", 0),
+        ("topo --format matrix", "matrix.txt", 0),
+        ("check", "check.txt", 1),
+        (explain.as_str(), "explain.txt", explained),
+    ];
+    for (command, ending, status) in forms {
+        let outcome = p2pbench(&format!("--machine {machines}{name} {command}"));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (status, ""), "{name} {command}: {}", outcome.stdout);
+        assert_golden(&format!("machine-{name}.{ending}"), &outcome.stdout);
+    }
+}
+
+#[test]
+fn machines_of_real_life_are_shown_checked_and_explained() {
+    for name in ["dgx", "epyc", "desktop", "xeon", "acs", "vmd", "downtrained"] {
+        assert_shape(name, 1);
+    }
+}
