@@ -16,7 +16,7 @@ use crate::text;
 /// same answer share a note: on a large machine there are hundreds of them.
 ///
 /// ```text
-/// 0000:03:00.0 -> 0000:05:00.0  direct    bus_addr       distance 4  at most 7.88 GB/s
+/// 0000:03:00.0 -> 0000:05:00.0  direct    bus_addr       distance 4  at most 6.81 GB/s
 /// 0000:81:00.0 -> 0000:05:00.0  NO ROUTE  not_supported                                 [1]
 ///
 /// [1] why   traffic between ... may not pass the host bridge: ...
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_direct_pair_is_one_line() {
         let text = displayed(Mock::root_ports(Cpu::AmdZen).expect("a machine"));
-        let expected = "0000:01:00.0 -> 0000:02:00.0  direct  thru_host_bridge  distance 4  at most 7.88 GB/s\n";
+        let expected = "0000:01:00.0 -> 0000:02:00.0  direct  thru_host_bridge  distance 4  at most 6.81 GB/s\n";
         assert_eq!(text, expected);
     }
 

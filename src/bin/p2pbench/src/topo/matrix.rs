@@ -11,7 +11,7 @@ use super::candidate::{can_be_client, candidates, lacking};
 ///
 /// ```text
 ///                       0000:04:00.0   *0000:05:00.0
-/// 0000:03:00.0 nvme     SWITCH 4 7.88  BRIDGE 4 7.88
+/// 0000:03:00.0 nvme     SWITCH 4 6.81  BRIDGE 4 6.81
 /// 0000:06:00.0 network  NO             NO
 /// ```
 pub(super) struct Matrix<'a>(pub(super) &'a Topology);
