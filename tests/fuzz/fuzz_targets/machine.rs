@@ -1,4 +1,6 @@
 //! A file that somebody sent as a recording, and everything that may be asked of it: a tree with verdicts, or one clear error.
+//!
+//! First run, with AddressSanitizer, from the seeds in `corpus/machine`: 601 s, 371,536 inputs, none that crashed or took 10 s.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
