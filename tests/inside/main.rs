@@ -213,6 +213,20 @@ fn a_queue_dropped_in_flight_gives_memory_back_only_after_its_operations() {
     eventually("the return of the memory", || available() == before);
 }
 
+#[test]
+fn a_device_is_free_as_soon_as_its_queue_is_gone() {
+    let _alone = alone();
+    for _ in 0..20 {
+        // Exclusive: it fails while anybody holds the device for writing.
+        let file = ssd(Access::ReadWrite);
+        let memory = gpu().allocate(1 << 20).expect("memory");
+        let mut queue = queue(8);
+        let pair = queue.bind(&file, &memory).expect("a route");
+        queue.read(&pair, 0, memory.all()).expect("taken");
+        queue.wait().expect("a receipt").complete().expect("all of it");
+    }
+}
+
 /// Reads 64 KiB direct and by the host; gives both.
 fn both_ways(queue: &mut Queue, pair: &Pair, memory: &PeerMemory, offset: u64) -> (Vec<u8>, Vec<u8>) {
     let host = HostMemory::allocate(65_536).expect("host memory");
