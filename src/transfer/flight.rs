@@ -1,8 +1,10 @@
 //! Operations in flight, and what they own.
 
+use std::sync::Arc;
+
 use super::{
+    pair::Registration,
     receipt::{OperationId, Outcome, Receipt},
-    target::Target,
 };
 use crate::{
     control::Moved,
@@ -17,7 +19,8 @@ pub(super) struct Operation {
     pub(super) direction: Direction,
     pub(super) requested: u32,
     pub(super) memory: View,
-    pub(super) _target: Target,
+    /// Its file, and the place in the ring's table that names it: nobody else's while the operation may still start.
+    pub(super) _registration: Arc<Registration>,
 }
 
 /// A table of operations in flight, as long as the queue is deep. It allocates nothing after it was made.
@@ -41,6 +44,10 @@ struct Place {
 impl Flight {
     pub(super) fn new(depth: u32) -> Self {
         Self { places: (0..depth).map(|_| Place::default()).collect(), free: (0..depth).rev().collect() }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.places.len()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,6 +10,7 @@
 //! Nothing is ever copied silently: a pair that cannot go direct cannot be bound.
 
 mod flight;
+mod options;
 mod pair;
 mod plan;
 mod policy;
@@ -18,8 +19,9 @@ mod receipt;
 mod target;
 
 pub use crate::machine::Direction;
+pub use options::Options;
 pub use pair::Pair;
 pub use plan::{Limits, Plan, Reason, Request, Segment, Segments, Way};
 pub use policy::Policy;
-pub use queue::{Options, Queue, leaked_queues};
+pub use queue::{Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};

@@ -18,6 +18,7 @@ use std::{
 
 use super::{
     flight::{Flight, Operation},
+    options::{LONGEST, Options},
     pair::{Pair, Registration},
     receipt::{OperationId, Receipt},
     target::Target,
@@ -39,39 +40,6 @@ static LEAKED: AtomicU64 = AtomicU64::new(0);
 #[must_use]
 pub fn leaked_queues() -> u64 {
     LEAKED.load(Ordering::Relaxed)
-}
-
-/// The longest deadline: a day. A wait without an end is a hang.
-const LONGEST: Duration = Duration::from_secs(86_400);
-
-/// How a queue is made: 32 operations deep, waiting up to 30 seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Options {
-    /// Operations that can be in flight at once, 1 to 4096.
-    pub depth: u32,
-    /// The longest that any one wait takes, at most a day.
-    pub deadline: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { depth: 32, deadline: Duration::from_secs(30) }
-    }
-}
-
-impl Options {
-    /// With so many operations in flight at once.
-    #[must_use]
-    pub fn depth(self, depth: u32) -> Self {
-        Self { depth, ..self }
-    }
-
-    /// With waits that take no longer than this.
-    #[must_use]
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
 }
 
 /// Moves data between files and memory, many operations at a time.
@@ -234,7 +202,8 @@ impl Queue {
         let length = pair.check(direction, offset, &slice)?;
         let memory = slice.into_view();
         let place = memory.place();
-        let operation = Operation { direction, requested: length, memory, _target: pair.registration.target.clone() };
+        let operation =
+            Operation { direction, requested: length, memory, _registration: Arc::clone(&pair.registration) };
         let full =
             || Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"));
         let id = self.flight.take(operation).map_err(|_| full())?;
@@ -270,6 +239,12 @@ impl Queue {
             }
         }
         Ok(())
+    }
+
+    /// How many operations can be in flight.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.flight.depth()
     }
 
     /// How many operations are in flight or waiting to be started.

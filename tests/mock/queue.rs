@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use p2pdma::{
     Error,
-    machine::Access,
+    machine::{Access, Machine},
     memory::{HostMemory, Provider},
     storage::File,
     transfer::{Options, Queue},
 };
 
-use crate::{SSD, address, host_read, peer, queue, switch};
+use crate::{SSD, address, contents, host_read, peer, queue, switch};
 
 #[test]
 fn a_full_queue_says_so_and_goes_on_after_a_wait() {
@@ -124,4 +124,34 @@ fn a_queue_lets_go_of_files_and_works_on_any_number_in_turn() {
     queue.read(&pair, 0, memory.all()).unwrap();
     assert_eq!(queue.wait().unwrap().bytes_direct(), 512);
     queue.unbind(pair).unwrap();
+}
+
+/// The kernel looks the file up when the operation starts: its place in the table is nobody else's until then.
+#[test]
+fn an_operation_keeps_its_file_though_its_pair_is_gone_and_another_is_bound() {
+    let machine = switch();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut queue = queue(&machine);
+    let first = File::open(&machine, SSD, Access::Read).unwrap();
+    let expected = host_read(&mut crate::queue(&machine), &first, 8192, 4096);
+    let pair = queue.bind(&first, &memory).unwrap();
+    queue.read(&pair, 8192, memory.all()).unwrap();
+    queue.unbind(pair).unwrap();
+    let second = blank(&machine);
+    let other = queue.bind(&second, &memory).unwrap();
+    assert_eq!(other.file().path(), second.path());
+    while queue.in_flight() > 0 {
+        queue.wait().unwrap().complete().unwrap();
+    }
+    assert_eq!(contents(&memory), expected);
+}
+
+/// The other SSD, its start zeroed.
+fn blank(machine: &Machine) -> File {
+    let file = File::open(machine, "/dev/nvme1n1", Access::ReadWrite).unwrap();
+    let mut queue = queue(machine);
+    let pair = queue.bind_host(&file).unwrap();
+    queue.write(&pair, 0, HostMemory::allocate(65_536).unwrap().all()).unwrap();
+    assert_eq!(queue.wait().unwrap().complete().unwrap(), 65_536);
+    file
 }
