@@ -9,9 +9,9 @@ use std::{
 
 use p2pdma::{
     machine::{Access, Machine, Mock, mock::Cpu},
-    memory::{PeerMemory, Provider},
+    memory::{Copier, PeerMemory, Provider},
     storage::File,
-    transfer::{Options, Queue},
+    transfer::{Mover, Options, Policy, Queue},
 };
 
 thread_local! {
@@ -77,4 +77,37 @@ fn a_queue_at_work_allocates_nothing() {
 #[test]
 fn a_queue_at_work_allocates_nothing_on_the_modules_way() {
     assert_eq!(allocations(|provider| provider.allocate_buffer(65_536)), 0);
+}
+
+/// How often requests that go direct in the middle and bounce at both ends allocate, reads and writes.
+fn bounces(allocate: impl Fn(&Provider) -> p2pdma::Result<PeerMemory>) -> u64 {
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).expect("a mock machine"));
+    let file = File::open(&machine, "/dev/nvme0n1", Access::ReadWrite).expect("a file");
+    let address = "0000:05:00.0".parse().expect("an address");
+    let memory = Provider::find(&machine, address).and_then(|provider| allocate(&provider)).expect("memory");
+    let queue = Queue::new(&machine, Options::default().depth(8)).expect("a queue");
+    let mover = Mover::new(queue, Policy::PreferDirect);
+    let mut mover = mover.with_copier(Copier::new().expect("a copier"), 16_384).expect("stages");
+    let lane = mover.bind(&file, &memory).expect("a lane");
+    let slice = memory.slice(12..5000).expect("a slice");
+    let mut work = |rounds: u32| {
+        for _ in 0..rounds {
+            let [read, written] = [mover.read(&lane, 524, &slice), mover.write(&lane, 524, &slice)];
+            assert_eq!([read, written].map(|summary| summary.expect("a summary").bytes_direct()), [4096; 2]);
+        }
+    };
+    work(10);
+    let before = ALLOCATIONS.get();
+    work(1000);
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn a_mover_at_work_allocates_nothing_though_it_bounces() {
+    assert_eq!(bounces(|provider| provider.allocate(65_536)), 0);
+}
+
+#[test]
+fn a_mover_at_work_allocates_nothing_on_the_modules_way() {
+    assert_eq!(bounces(|provider| provider.allocate_buffer(65_536)), 0);
 }

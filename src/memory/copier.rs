@@ -9,7 +9,8 @@
 #![expect(unsafe_code, reason = "peer memory is named by address, to the kernel alone")]
 
 use std::{
-    fs, io,
+    cell::Cell,
+    fmt, fs, io,
     os::{
         fd::{AsRawFd, RawFd},
         unix::fs::FileExt,
@@ -28,13 +29,23 @@ use crate::{
 /// Bytes that a copier moves at a time between a caller's buffer and peer memory.
 const SCRATCH: usize = 1 << 20;
 
+/// Bytes that it moves at a time between host memory and a buffer of the module's.
+const BOUNCE: usize = 64 << 10;
+
 /// Copies between host and peer memory, on the CPU: slow (a BAR is uncached), but it never faults and never tears a
 /// reference. To and from a buffer of the module's it is the module that copies, or the [`Hooks`](super::Hooks) that the
 /// memory was registered with. It ends with [`Error::Io`] when the provider has gone.
-#[derive(Debug)]
 pub struct Copier {
     /// A memfd of [`SCRATCH`] bytes.
     scratch: fs::File,
+    /// Ordinary memory between two kinds that cannot be borrowed, kept from copy to copy.
+    bounce: Cell<Vec<u8>>,
+}
+
+impl fmt::Debug for Copier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copier").field("scratch", &self.scratch).finish_non_exhaustive()
+    }
 }
 
 /// A system call that copies between a file and an address.
@@ -47,7 +58,7 @@ impl Copier {
     ///
     /// [`Error::Io`] when there is no memory for it.
     pub fn new() -> Result<Self> {
-        Ok(Self { scratch: memfd(c"p2pdma scratch", SCRATCH as u64)?.into() })
+        Ok(Self { scratch: memfd(c"p2pdma scratch", SCRATCH as u64)?.into(), bounce: Cell::default() })
     }
 
     /// Copies `from` to the start of `to`.
@@ -96,7 +107,7 @@ impl Copier {
         let Store::Buffer(buffer) = to.store() else {
             return transfer("pread", load, &from.file, from.view.offset, &to);
         };
-        in_steps(to.len(), |at, bounce| {
+        self.in_steps(to.len(), |at, bounce| {
             from.slice(at..at + bounce.len())?.read(bounce)?;
             buffer.write(to.offset + at, bounce)
         })
@@ -112,7 +123,7 @@ impl Copier {
         let Store::Buffer(buffer) = from.0.store() else {
             return transfer("pwrite", store, &to.file, to.view.offset, &from.0);
         };
-        in_steps(from.len(), |at, bounce| {
+        self.in_steps(from.len(), |at, bounce| {
             buffer.read(from.0.offset + at, bounce)?;
             to.slice(at..at + bounce.len())?.write(bounce)
         })
@@ -126,18 +137,16 @@ impl Copier {
         }
         Ok(())
     }
-}
 
-/// Walks `length` bytes by a bounce in ordinary memory: host memory that a device may write cannot be borrowed, and a buffer
-/// of the module's has no address to read it to.
-fn in_steps(length: usize, mut step: impl FnMut(usize, &mut [u8]) -> Result<()>) -> Result<()> {
-    const BOUNCE: usize = 64 << 10;
-    let mut bounce = vec![0; length.min(BOUNCE)];
-    for at in (0..length).step_by(BOUNCE) {
-        let rest = bounce.len().min(length - at);
-        step(at, &mut bounce[..rest])?;
+    /// Walks `length` bytes by a bounce in ordinary memory: host memory that a device may write cannot be borrowed, and a
+    /// buffer of the module's has no address to read it to.
+    fn in_steps(&self, length: usize, mut step: impl FnMut(usize, &mut [u8]) -> Result<()>) -> Result<()> {
+        let mut bounce = self.bounce.take();
+        bounce.resize(BOUNCE, 0);
+        let walked = (0..length).step_by(BOUNCE).try_for_each(|at| step(at, &mut bounce[..BOUNCE.min(length - at)]));
+        self.bounce.set(bounce);
+        walked
     }
-    Ok(())
 }
 
 /// From the file to the address: pread(2).

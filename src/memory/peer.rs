@@ -84,6 +84,10 @@ impl PeerMemory {
 }
 
 impl PeerSlice {
+    pub(crate) fn view(&self) -> &View {
+        &self.0
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -135,10 +135,37 @@ impl File {
 
     /// Whether a part of the range holds no data, so that reading it would be the CPU writing zeroes. Asked of the
     /// filesystem anew, but only of a file that had holes when it was opened.
-    pub(crate) fn has_hole_in(&self, offset: u64, length: u32) -> bool {
+    pub(crate) fn has_hole_in(&self, offset: u64, length: u64) -> bool {
         let Inner { open, source, .. } = &*self.inner;
-        let end = offset.saturating_add(length.into()).min(open.size);
+        let end = offset.saturating_add(length).min(open.size);
         source.has_holes && hole_from(&open.fd, offset).is_some_and(|hole| hole < end)
+    }
+
+    /// Where it ends now, in bytes. A device does not change.
+    pub(crate) fn end(&self) -> Result<u64> {
+        if self.is_block_device() {
+            return Ok(self.size());
+        }
+        let stat = nix::sys::stat::fstat(&self.inner.open.fd);
+        let stat = stat.map_err(|errno| Error::syscall("fstat", self, errno.into(), "see what the kernel log says"))?;
+        Ok(stat.st_size.unsigned_abs())
+    }
+
+    /// Cuts off what lies behind `end`.
+    pub(crate) fn truncate(&self, end: u64) -> Result<()> {
+        let end = libc::off_t::try_from(end).map_err(|_| nix::errno::Errno::EFBIG);
+        let cut = end.and_then(|end| nix::unistd::ftruncate(&self.inner.open.fd, end));
+        cut.map_err(|errno| Error::syscall("ftruncate", self, errno.into(), "see what the kernel log says"))
+    }
+
+    /// The longest request that the kernel passes whole through every queue below a block device, in bytes. What is longer,
+    /// it splits, and without waiting for that it refuses: io_uring then hands the operation to a thread
+    /// (`bio_submit_split`, block/blk-merge.c, under `REQ_NOWAIT`). Files are not split that way; `None` for them.
+    pub(crate) fn longest_request(&self) -> Option<u64> {
+        if !self.is_block_device() {
+            return None;
+        }
+        self.stack().layers().into_iter().filter_map(|(_, layer)| layer.limits.max_request).min()
     }
 
     /// Whether both are the same open file.

@@ -7,21 +7,30 @@
 //! The memory decides which way the data go. Mapped memory has an address, and io_uring's own READ and WRITE take it; a buffer
 //! of the p2pdma_user module's has none, and its operations are commands of the module's. The calls are the same.
 //!
-//! Nothing is ever copied silently: a pair that cannot go direct cannot be bound.
+//! Nothing is ever copied silently: a pair that cannot go direct cannot be bound. A [`Mover`] on top of a queue takes requests of
+//! any offset, length and address; what it copies, its [`Policy`] allows and its [`Summary`] says.
 
+mod causes;
 mod flight;
+mod lane;
+mod mover;
 mod options;
 mod pair;
 mod plan;
 mod policy;
 mod queue;
 mod receipt;
+mod staging;
+mod summary;
 mod target;
 
 pub use crate::machine::Direction;
+pub use lane::Lane;
+pub use mover::{Mover, Piece};
 pub use options::Options;
 pub use pair::Pair;
 pub use plan::{Limits, Plan, Reason, Request, Segment, Segments, Way};
 pub use policy::Policy;
 pub use queue::{Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};
+pub use summary::Summary;

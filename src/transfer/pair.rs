@@ -83,7 +83,7 @@ impl Pair {
             return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
-        if direction == Direction::Read && self.owner.is_some() && self.file().has_hole_in(offset, length) {
+        if direction == Direction::Read && self.owner.is_some() && self.file().has_hole_in(offset, length.into()) {
             return Err(self.hole(offset, length));
         }
         Ok(length)

@@ -76,6 +76,9 @@ pub enum Reason {
     Tail,
     /// Blocks of the file would begin in memory where the device cannot address.
     Memory,
+    /// The filesystem went through the page cache, though it was asked for direct I/O. No plan knows; the p2pdma_user module
+    /// tells it afterwards.
+    PageCache,
 }
 
 impl fmt::Display for Reason {
@@ -87,6 +90,7 @@ impl fmt::Display for Reason {
             Self::Head => "it begins within a block",
             Self::Tail => "it ends within a block",
             Self::Memory => "the memory is not aligned to the file's blocks",
+            Self::PageCache => "the filesystem went through the page cache",
         })
     }
 }
@@ -156,6 +160,11 @@ impl Plan {
         if policy == Policy::DirectOnly { plan.wholly_direct(limits) } else { Ok(plan) }
     }
 
+    /// Where the request ends.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Its segments.
     #[must_use]
     pub fn segments(&self) -> Segments<'_> {
@@ -180,7 +189,8 @@ impl Plan {
         Err(Error::NoDirectIo(Refusal::new(thing, cause, limits.cure(reason))))
     }
 
-    fn segment(&self, at: u64) -> Segment {
+    /// The segment that begins at `at`, which an earlier one ended at or which begins the request.
+    pub(super) fn segment(&self, at: u64) -> Segment {
         let (way, end) = match at {
             _ if at >= self.held.end => (Way::End, self.end),
             _ if self.body.contains(&at) => (Way::Direct, self.body.end.min(at + self.piece)),

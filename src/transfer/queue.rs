@@ -62,6 +62,8 @@ pub struct Queue {
     deadline: Duration,
     /// Who uses which place of the ring's file table.
     files: Vec<Weak<Registration>>,
+    /// Places that were given back while operations used them, or other pairs.
+    leaving: Vec<u32>,
     /// Operations that were taken and not yet started.
     pending: usize,
     /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
@@ -85,6 +87,7 @@ impl Queue {
             machine: machine.clone(),
             deadline: deadline.min(LONGEST),
             files: Vec::new(),
+            leaving: Vec::new(),
             pending: 0,
             ring: ManuallyDrop::new(machine.ring(depth)?),
             flight: ManuallyDrop::new(Flight::new(depth)),
@@ -99,10 +102,7 @@ impl Queue {
     /// [`Error::NoRoute`], [`Error::NoDirectIo`] or, when it cannot be known without more privilege,
     /// [`Error::NotAllowed`]; [`Error::NotFound`] when a device has gone.
     pub fn bind(&mut self, file: &File, memory: &PeerMemory) -> Result<Pair> {
-        if memory.owner().machine != self.machine.id() {
-            return Err(Error::Invalid(Refusal::new(file, "memory of another machine", "use one machine throughout")));
-        }
-        self.check_machine(file)?;
+        self.check_memory(file, memory)?;
         let topology = Topology::scan(&self.machine)?;
         let verdict = Verdict::judge(&topology, file, memory.provider())?;
         self.pair(Target::peer(file, memory, verdict)?, Some(memory.owner()))
@@ -120,6 +120,14 @@ impl Queue {
         self.pair(Target::file(file), None)
     }
 
+    /// File and memory are of this machine.
+    pub(super) fn check_memory(&self, file: &File, memory: &PeerMemory) -> Result<()> {
+        if memory.owner().machine != self.machine.id() {
+            return Err(Error::Invalid(Refusal::new(file, "memory of another machine", "use one machine throughout")));
+        }
+        self.check_machine(file)
+    }
+
     fn check_machine(&self, file: &File) -> Result<()> {
         if file.machine() == self.machine.id() {
             return Ok(());
@@ -127,8 +135,8 @@ impl Queue {
         Err(Error::Invalid(Refusal::new(file, "a file of another machine", "use one machine throughout")))
     }
 
-    /// Gives a pair back. With the last pair of a file, the queue lets go of the file at once; if a pair is just dropped, at
-    /// the latest when its place is wanted for another file.
+    /// Gives a pair back. With the last pair of a file, and the last operation that was taken for one, the queue lets go of
+    /// the file; if a pair is just dropped, at the latest when its place is wanted for another file.
     ///
     /// # Errors
     ///
@@ -138,8 +146,22 @@ impl Queue {
         let slot = pair.registration.slot;
         match Arc::into_inner(pair.registration) {
             Some(last) => self.ring.unregister(slot).map_err(|source| registered(&last.target.file, source)),
-            None => Ok(()),
+            None => {
+                self.leaving.retain(|&leaving| leaving != slot);
+                self.leaving.push(slot);
+                Ok(())
+            }
         }
+    }
+
+    /// Lets go of what was given back while operations kept it.
+    fn leave(&mut self) {
+        let (ring, files) = (&mut self.ring, &self.files);
+        self.leaving.retain(|&slot| {
+            let kept = files.get(slot as usize).is_some_and(|place| place.strong_count() > 0);
+            // What the ring does not let go of now, it does when the place is wanted.
+            kept || ring.unregister(slot).is_err()
+        });
     }
 
     fn pair(&mut self, target: Target, owner: Option<Owner>) -> Result<Pair> {
@@ -160,6 +182,7 @@ impl Queue {
             let cure = "unbind pairs that are done with, or make another queue";
             Error::QueueFull(Refusal::new(&target.file, cause, cure))
         })?;
+        self.leaving.retain(|&leaving| leaving != slot);
         self.ring.register(slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
         let registration = Arc::new(Registration { queue: self.id, slot, target });
         match self.files.get_mut(place) {
@@ -169,7 +192,7 @@ impl Queue {
         Ok(registration)
     }
 
-    fn check_own(&self, pair: &Pair) -> Result<()> {
+    pub(super) fn check_own(&self, pair: &Pair) -> Result<()> {
         if pair.registration.queue == self.id {
             return Ok(());
         }
@@ -241,6 +264,12 @@ impl Queue {
         Ok(())
     }
 
+    /// The longest that any one wait takes.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// How many operations can be in flight.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -253,11 +282,16 @@ impl Queue {
         self.flight.len()
     }
 
-    /// The receipt of an operation that has ended, if there is one. No system call.
+    /// The receipt of an operation that has ended, if there is one. No system call, unless the last operation of a pair that
+    /// was given back has ended.
     pub fn poll(&mut self) -> Option<Receipt> {
         while let Some(completion) = self.ring.reap() {
-            if let Some(receipt) = self.flight.end(completion) {
-                return Some(receipt);
+            let receipt = self.flight.end(completion);
+            if !self.leaving.is_empty() {
+                self.leave();
+            }
+            if receipt.is_some() {
+                return receipt;
             }
         }
         None

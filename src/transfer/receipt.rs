@@ -18,8 +18,8 @@ impl OperationId {
     }
 }
 
-/// What a receipt's path rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a receipt's path rests on, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Evidence {
     /// The conditions under which Linux 6.12 does direct I/O held when the pair was bound: an `O_DIRECT` file whose
@@ -105,7 +105,7 @@ impl Receipt {
         if self.way.is_none() { self.bytes() } else { 0 }
     }
 
-    fn is_buffered(&self) -> bool {
+    pub(super) fn is_buffered(&self) -> bool {
         matches!(self.outcome, Outcome::Moved(Moved { buffered: true, .. }))
     }
 
@@ -168,7 +168,11 @@ impl Receipt {
         Error::Io { refusal: Refusal::new(self, cause, cure), source }
     }
 
-    fn call(&self) -> &'static str {
+    pub(super) fn way(&self) -> Option<Way> {
+        self.way
+    }
+
+    pub(super) fn call(&self) -> &'static str {
         match (self.way, self.direction) {
             (Some(Way::Module), Direction::Read) => "P2PDMA_USER_READ",
             (Some(Way::Module), Direction::Write) => "P2PDMA_USER_WRITE",
@@ -180,7 +184,7 @@ impl Receipt {
 
 /// What the kernel means by an errno here. EREMOTEIO comes from two places; the verdict at bind excluded one of them
 /// (a queue without the feature), so it is the route: the topology or its ACS bits changed since.
-fn explain(errno: i32, way: Option<Way>) -> (&'static str, &'static str) {
+pub(super) fn explain(errno: i32, way: Option<Way>) -> (&'static str, &'static str) {
     match errno {
         libc::ENODEV if way == Some(Way::Module) => (
             "the peer memory has gone: its provider was unbound; the file is as it was",

@@ -148,10 +148,10 @@ fn an_operation_keeps_its_file_though_its_pair_is_gone_and_another_is_bound() {
 
 /// The other SSD, its start zeroed.
 fn blank(machine: &Machine) -> File {
-    let file = File::open(machine, "/dev/nvme1n1", Access::ReadWrite).unwrap();
+    let file = File::open(machine, "/dev/nvme1n1", Access::ReadWrite).expect("blank");
     let mut queue = queue(machine);
-    let pair = queue.bind_host(&file).unwrap();
-    queue.write(&pair, 0, HostMemory::allocate(65_536).unwrap().all()).unwrap();
-    assert_eq!(queue.wait().unwrap().complete().unwrap(), 65_536);
+    let pair = queue.bind_host(&file).expect("blank");
+    queue.write(&pair, 0, HostMemory::allocate(65_536).expect("blank").all()).expect("blank");
+    assert_eq!(queue.wait().expect("blank").complete().expect("blank"), 65_536);
     file
 }

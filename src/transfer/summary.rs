@@ -1,0 +1,224 @@
+//! What a whole request did.
+
+use std::{fmt, io};
+
+use super::{
+    plan::Reason,
+    receipt::{Evidence, explain},
+};
+use crate::{Error, Refusal, Result, SyscallError, machine::Direction, verdict::Way};
+
+/// The end of a request: which way each of its bytes went. They add up: direct, bounced, behind the end of the file, and
+/// what did not move at all. It may have failed, or moved less than was asked for: [`complete`](Self::complete) tells.
+#[must_use = "a request can have failed or fallen short: see `complete`"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    pub(super) direction: Direction,
+    pub(super) requested: u64,
+    pub(super) direct: u64,
+    pub(super) head: u64,
+    pub(super) tail: u64,
+    pub(super) whole: u64,
+    pub(super) cached: u64,
+    pub(super) end: u64,
+    pub(super) reason: Option<Reason>,
+    pub(super) retries: u32,
+    pub(super) evidence: Option<Evidence>,
+    pub(super) failure: Option<Failure>,
+    /// Whether a bounce is a failure.
+    pub(super) strict: bool,
+    /// Whether an operation fell short, so that nothing behind it was started.
+    pub(super) stopped: bool,
+}
+
+/// The first operation that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) call: &'static str,
+    pub(super) errno: i32,
+    pub(super) way: Option<Way>,
+}
+
+impl Summary {
+    pub(super) fn new(direction: Direction, requested: u64, strict: bool) -> Self {
+        Self {
+            direction,
+            requested,
+            direct: 0,
+            head: 0,
+            tail: 0,
+            whole: 0,
+            cached: 0,
+            end: 0,
+            reason: None,
+            retries: 0,
+            evidence: None,
+            failure: None,
+            strict,
+            stopped: false,
+        }
+    }
+
+    /// Which way the bytes went.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Bytes that were asked for.
+    #[must_use]
+    pub fn requested(&self) -> u64 {
+        self.requested
+    }
+
+    /// Bytes that moved, whichever way.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.direct + self.bytes_bounced()
+    }
+
+    /// Bytes that moved between storage and peer memory by direct I/O, as far as [`evidence`](Self::evidence) goes.
+    #[must_use]
+    pub fn bytes_direct(&self) -> u64 {
+        self.direct
+    }
+
+    /// Bytes that went through host memory: the sum of the four below.
+    #[must_use]
+    pub fn bytes_bounced(&self) -> u64 {
+        self.head + self.tail + self.whole + self.cached
+    }
+
+    /// Bytes that bounced because the request begins within a block.
+    #[must_use]
+    pub fn bytes_head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes that bounced because the request ends within a block.
+    #[must_use]
+    pub fn bytes_tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Bytes that bounced because nothing of the request could, or should, go direct.
+    #[must_use]
+    pub fn bytes_whole(&self) -> u64 {
+        self.whole
+    }
+
+    /// Bytes that were to go direct, and that the filesystem took through the page cache.
+    #[must_use]
+    pub fn bytes_cached(&self) -> u64 {
+        self.cached
+    }
+
+    /// Bytes that were asked for behind the end of the file. The memory for them is as it was, but for the rest of the block in
+    /// which the file ends: storage may have sent all of that block.
+    #[must_use]
+    pub fn bytes_behind_end(&self) -> u64 {
+        self.end
+    }
+
+    /// Why the first of the bounced bytes bounced.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// Operations that were done again: the rest of one that fell short, or one that the kernel had no means for (EAGAIN).
+    #[must_use]
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// What the direct bytes rest on: the weakest of the operations that moved them. `None` when there are none.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        self.evidence
+    }
+
+    /// The errno of the first operation that failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.failure.map(|failure| failure.errno)
+    }
+
+    /// Whether fewer bytes moved than were asked for.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.bytes() < self.requested
+    }
+
+    /// The number of bytes, if all of them moved and the policy allows the way that they went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when an operation failed or bytes are missing, be it that the file has ended; [`Error::NoDirectIo`] when
+    /// the filesystem went through the page cache under [`Policy::DirectOnly`](super::Policy::DirectOnly).
+    pub fn complete(self) -> Result<u64> {
+        match self.failure {
+            Some(failure) => Err(self.failed(failure)),
+            None if self.is_short() => Err(self.short()),
+            None if self.strict && self.bytes_bounced() > 0 => {
+                let cure = "write the range before (holes, preallocated extents); see `p2pbench explain`";
+                Err(Error::NoDirectIo(Refusal::new(self, Reason::PageCache, cure)))
+            }
+            None => Ok(self.bytes()),
+        }
+    }
+
+    fn failed(&self, Failure { call, errno, way }: Failure) -> Error {
+        let (cause, cure) = explain(errno, way);
+        let cause = format!("{cause} after {} bytes had moved", self.bytes());
+        let source = SyscallError { call, source: io::Error::from_raw_os_error(errno) };
+        Error::Io { refusal: Refusal::new(self, cause, cure), source }
+    }
+
+    fn short(&self) -> Error {
+        let behind = match self.end {
+            0 => String::new(),
+            end => format!(": the file ends {end} bytes before"),
+        };
+        let cause = format!("{} of {} bytes moved{behind}", self.bytes(), self.requested);
+        let cure = "ask for a range within the file; if it is, the device has gone: see what the kernel log says";
+        let source = SyscallError { call: "io_uring", source: io::ErrorKind::UnexpectedEof.into() };
+        Error::Io { refusal: Refusal::new(self, cause, cure), source }
+    }
+
+    /// Bytes of one part have bounced.
+    pub(super) fn bounced(&mut self, reason: Reason, bytes: u64) {
+        *match reason {
+            Reason::Head => &mut self.head,
+            Reason::Tail => &mut self.tail,
+            Reason::PageCache => &mut self.cached,
+            _ => &mut self.whole,
+        } += bytes;
+        if bytes > 0 {
+            self.reason.get_or_insert(reason);
+        }
+    }
+
+    /// Bytes of one part went direct, as far as this evidence goes.
+    pub(super) fn went_direct(&mut self, evidence: Evidence, bytes: u64) {
+        self.direct += bytes;
+        if bytes > 0 {
+            self.evidence = Some(self.evidence.map_or(evidence, |before| before.min(evidence)));
+        }
+    }
+
+    /// Whether the rest of it is not to be started.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped || self.failure.is_some()
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.direction, self.requested)
+    }
+}

@@ -1,0 +1,416 @@
+//! Movers on the mock machine: whatever is asked for, under any policy and with any fault, the bytes are where they belong and
+//! the summaries add up.
+
+#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use p2pdma::{
+    Error,
+    machine::{
+        Access, Direction, Machine, Mock,
+        mock::{Cpu, Fault, Function, Port},
+    },
+    memory::{Copier, HostMemory, PeerMemory, Provider},
+    pci::Address,
+    storage::File,
+    transfer::{Evidence, Lane, Mover, Options, Piece, Policy, Queue, Reason, Summary},
+    verdict::Way,
+};
+use proptest::prelude::*;
+
+const FILE: &str = "/data/tensors";
+const SSD: &str = "/dev/nvme0n1";
+/// A piece's share of the memory.
+const SHARE: usize = 32_768;
+const PIECES: usize = 4;
+const DEADLINE: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(50);
+
+fn at(address: &str) -> Address {
+    address.parse().expect("an address")
+}
+
+fn provider() -> Address {
+    at("0000:02:00.0")
+}
+
+/// An SSD and peer memory, each below a root port, and a file on the SSD.
+fn mock(cpu: Cpu, content: &[u8]) -> Mock {
+    let mut mock = Mock::new(cpu);
+    let ports = ["0000:00:01.0", "0000:00:02.0"].map(at);
+    for port in ports {
+        mock.function(&Function::port(port, None, Port::Root));
+    }
+    let ssd = mock.ssd(at("0000:01:00.0"), Some(ports[0]), 65_536).expect("an SSD");
+    mock.provider(provider(), Some(ports[1]), 1 << 20);
+    mock.file(FILE, ssd, content).expect("a file");
+    mock
+}
+
+/// Bytes that are not zero and tell their place.
+fn bytes(length: usize, salt: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at * 7 + at / 256 + salt) % 255 + 1).expect("a byte")).collect()
+}
+
+/// Where files and memory are, and what moves between them.
+struct Ground {
+    machine: Machine,
+    file: File,
+    memory: PeerMemory,
+    mover: Mover,
+    lane: Lane,
+}
+
+/// How a ground is laid.
+#[derive(Debug, Clone)]
+struct Plot {
+    path: &'static str,
+    content: Vec<u8>,
+    cpu: Cpu,
+    way: Way,
+    policy: Policy,
+    depth: u32,
+    budget: usize,
+    deadline: Duration,
+    faults: Vec<(u64, Fault)>,
+}
+
+impl Default for Plot {
+    fn default() -> Self {
+        let (content, faults) = (bytes(10_000, 0), Vec::new());
+        let (cpu, way, policy) = (Cpu::AmdZen, Way::P2pmem, Policy::PreferDirect);
+        Self { path: FILE, content, cpu, way, policy, depth: 4, budget: 8192, deadline: DEADLINE, faults }
+    }
+}
+
+impl Plot {
+    fn lay(&self) -> Ground {
+        let mut mock = mock(self.cpu, &self.content);
+        for &(operation, fault) in &self.faults {
+            mock.fault(operation, fault);
+        }
+        let machine = Machine::mock(mock);
+        let file = File::open(&machine, self.path, Access::ReadWrite).expect("a file");
+        let provider = Provider::find(&machine, provider()).expect("a provider");
+        let memory = match self.way {
+            Way::P2pmem => provider.allocate(SHARE * PIECES),
+            Way::Module => provider.allocate_buffer(SHARE * PIECES),
+        };
+        let memory = memory.expect("memory");
+        Copier::new().and_then(|mut copier| copier.write(&bytes(SHARE * PIECES, 100), &memory.all())).expect("a copy");
+        let options = Options::default().depth(self.depth).deadline(self.deadline);
+        let mover = Mover::new(Queue::new(&machine, options).expect("a queue"), self.policy);
+        let mut mover = match self.policy {
+            Policy::DirectOnly => mover,
+            _ => mover.with_copier(Copier::new().expect("a copier"), self.budget).expect("stages"),
+        };
+        let lane = mover.bind(&file, &memory).expect("a lane");
+        Ground { machine, file, memory, mover, lane }
+    }
+}
+
+/// So many bytes of a file, of which each piece has the range between two cuts.
+#[derive(Debug, Clone)]
+struct Job {
+    direction: Direction,
+    cuts: Vec<u64>,
+    /// Where in its share of the memory each piece begins.
+    shift: usize,
+}
+
+impl Job {
+    fn ranges(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
+        let narrow = |cut: u64| usize::try_from(cut).expect("a small number");
+        self.cuts.windows(2).enumerate().map(move |(index, cuts)| {
+            let (start, length) = (index * SHARE + self.shift, narrow(cuts[1] - cuts[0]));
+            (narrow(cuts[0])..narrow(cuts[1]), start..start + length)
+        })
+    }
+
+    fn run(&self, ground: &mut Ground) -> (p2pdma::Result<()>, Vec<Summary>) {
+        let Ground { memory, mover, lane, .. } = ground;
+        let slices: Vec<_> = self.ranges().map(|(_, range)| memory.slice(range).expect("a slice")).collect();
+        let piece = |(memory, &offset)| Piece { direction: self.direction, lane: &*lane, offset, memory };
+        let pieces: Vec<_> = slices.iter().zip(&self.cuts).map(piece).collect();
+        let mut summaries = Vec::new();
+        let end = mover.run(&pieces, &mut summaries);
+        (end, summaries)
+    }
+
+    /// What file and memory hold when so many bytes of each piece have moved.
+    fn model(&self, file: &mut Vec<u8>, memory: &mut [u8], moved: &[u64]) {
+        for ((on_file, in_memory), &moved) in self.ranges().zip(moved).filter(|(_, moved)| **moved > 0) {
+            let moved = usize::try_from(moved).expect("a small number");
+            let (from, to) = (on_file.start, on_file.start + moved);
+            let in_memory = in_memory.start..in_memory.start + moved;
+            match self.direction {
+                Direction::Read => memory[in_memory].copy_from_slice(&file[from..to]),
+                Direction::Write => {
+                    file.resize(file.len().max(to), 0);
+                    file[from..to].copy_from_slice(&memory[in_memory]);
+                }
+            }
+        }
+    }
+}
+
+fn on_file(machine: &Machine, path: &str) -> Vec<u8> {
+    let file = File::open(machine, path, Access::Read).expect("a file");
+    let length = usize::try_from(file.size()).expect("a small number");
+    if length == 0 {
+        return Vec::new();
+    }
+    let buffered = file.buffered().expect("the same file");
+    let host = HostMemory::allocate(length).expect("host memory");
+    let mut queue = Queue::new(machine, Options::default()).expect("a queue");
+    let pair = queue.bind_host(&buffered).expect("a pair");
+    // A fault that no operation of the job met waits for this one; it comes once.
+    let read = |queue: &mut Queue| {
+        queue.read(&pair, 0, host.all()).expect("taken");
+        queue.wait().expect("a receipt").bytes() == length as u64
+    };
+    assert!(read(&mut queue) || read(&mut queue));
+    let mut bytes = vec![0; length];
+    host.all().read(&mut bytes).expect("its bytes");
+    bytes
+}
+
+fn in_memory(memory: &PeerMemory) -> Vec<u8> {
+    let mut bytes = vec![0; memory.len()];
+    Copier::new().and_then(|mut copier| copier.read(&memory.all(), &mut bytes)).expect("a copy");
+    bytes
+}
+
+fn moved(summaries: &[Summary]) -> Vec<u64> {
+    summaries.iter().map(Summary::bytes).collect()
+}
+
+/// Direct, bounced and behind the end are all there is of a summary that is complete; none says more than was asked for.
+fn adds_up(summary: &Summary) -> bool {
+    let parts = summary.bytes_head() + summary.bytes_tail() + summary.bytes_whole() + summary.bytes_cached();
+    let sums = summary.bytes() == summary.bytes_direct() + parts && parts == summary.bytes_bounced();
+    let told =
+        (summary.bytes_direct() > 0) == summary.evidence().is_some() && (parts > 0) == summary.reason().is_some();
+    sums && told && summary.bytes() + summary.bytes_behind_end() <= summary.requested()
+}
+
+fn is_whole(summary: &Summary) -> bool {
+    summary.errno().is_none() && summary.bytes() + summary.bytes_behind_end() == summary.requested()
+}
+
+fn any_plot() -> impl Strategy<Value = Plot> {
+    let way = prop_oneof![Just(Way::P2pmem), Just(Way::Module)];
+    let policy = prop_oneof![Just(Policy::PreferDirect), Just(Policy::BounceOnly)];
+    // Below the listed processor no route is known, and all of it bounces.
+    let cpu = prop_oneof![3 => Just(Cpu::AmdZen), 1 => Just(Cpu::IntelUnlisted)];
+    (way, policy, cpu, 0_usize..20_000, 1_u32..6, 1_usize..4).prop_map(|(way, policy, cpu, length, depth, stages)| {
+        Plot { way, policy, cpu, content: bytes(length, 0), depth, budget: stages * 4096, ..Plot::default() }
+    })
+}
+
+fn any_job() -> impl Strategy<Value = Job> {
+    let direction = prop_oneof![Just(Direction::Read), Just(Direction::Write)];
+    let aligned = prop_oneof![Just(1_u64), Just(4), Just(512)];
+    (direction, aligned, prop::collection::btree_set(0_u64..24_000, 2..=PIECES + 1), 0_usize..600).prop_map(
+        |(direction, aligned, cuts, shift)| {
+            let mut cuts: Vec<u64> = cuts.into_iter().map(|cut| cut / aligned * aligned).collect();
+            cuts.dedup();
+            if cuts.len() < 2 {
+                cuts.push(cuts[0] + aligned);
+            }
+            Job { direction, cuts, shift: shift / usize::try_from(aligned).unwrap_or(1) * 4 }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_asked_for_arrives_and_adds_up(plot in any_plot(), job in any_job()) {
+        let mut ground = plot.lay();
+        let (mut file, mut memory) = (plot.content.clone(), in_memory(&ground.memory));
+        let (end, summaries) = job.run(&mut ground);
+        prop_assert!(end.is_ok(), "{end:?}");
+        prop_assert!(summaries.iter().all(|summary| adds_up(summary) && is_whole(summary)), "{summaries:?}");
+        job.model(&mut file, &mut memory, &moved(&summaries));
+        prop_assert!(on_file(&ground.machine, FILE) == file, "the file");
+        prop_assert!(in_memory(&ground.memory) == memory, "the memory");
+    }
+
+    #[test]
+    fn a_plan_and_its_summary_agree(plot in any_plot(), job in any_job()) {
+        let mut ground = plot.lay();
+        let plans: Vec<_> = job.ranges().zip(&job.cuts).map(|((_, range), &offset)| {
+            let memory = ground.memory.slice(range).expect("a slice");
+            ground.lane.plan(plot.policy, job.direction, offset, &memory).expect("a plan").bytes()
+        }).collect();
+        let (_, summaries) = job.run(&mut ground);
+        // What lies behind the end at first is written by the piece before, in a write of many: the plan is of the start.
+        let told: Vec<_> = summaries.iter().map(|summary| (summary.bytes_direct(), summary.bytes_bounced())).collect();
+        prop_assert_eq!(told, plans);
+    }
+}
+
+/// Each fault at each operation of a job in turn, both ways and directions, through stages and past them.
+fn sweep(fault: Fault, deadline: Duration, check: impl Fn(&Job, &Plot, &mut Ground, p2pdma::Result<()>, &[Summary])) {
+    for way in [Way::P2pmem, Way::Module] {
+        for direction in [Direction::Read, Direction::Write] {
+            let job = Job { direction, cuts: vec![300, 2000, 5632, 6000], shift: 300 };
+            // Long enough for the longest of them: what comes later finds no operation.
+            for operation in 0..14 {
+                let plot = Plot { way, deadline, faults: vec![(operation, fault)], ..Plot::default() };
+                let mut ground = plot.lay();
+                let (end, summaries) = job.run(&mut ground);
+                assert!(summaries.iter().all(adds_up), "{way:?} {direction} {operation}: {summaries:?}");
+                check(&job, &plot, &mut ground, end, &summaries);
+            }
+        }
+    }
+}
+
+fn assert_moved(job: &Job, plot: &Plot, ground: &Ground, summaries: &[Summary]) {
+    let (mut file, mut memory) = (plot.content.clone(), bytes(SHARE * PIECES, 100));
+    job.model(&mut file, &mut memory, &moved(summaries));
+    assert!(on_file(&ground.machine, FILE) == file && in_memory(&ground.memory) == memory, "{job:?} {:?}", plot.faults);
+}
+
+#[test]
+fn what_falls_short_goes_on_and_is_counted() {
+    for fault in [Fault::Short(512), Fault::Short(1000), Fault::Errno(libc::EAGAIN)] {
+        sweep(fault, DEADLINE, |job, plot, ground, end, summaries| {
+            assert!(end.is_ok());
+            assert_moved(job, plot, ground, summaries);
+            let retries: u32 = summaries.iter().map(Summary::retries).sum();
+            assert!(retries <= 1 && summaries.iter().all(is_whole), "{:?} {summaries:?}", plot.faults);
+        });
+    }
+}
+
+#[test]
+fn what_moves_nothing_is_short_and_says_so() {
+    sweep(Fault::Short(0), DEADLINE, |_, plot, _, end, summaries| {
+        assert!(end.is_ok());
+        let short = summaries.iter().filter(|summary| summary.is_short()).count();
+        assert!(short <= 1, "{:?} {summaries:?}", plot.faults);
+        assert!(summaries.iter().all(|summary| summary.is_short() == summary.complete().is_err()));
+    });
+}
+
+#[test]
+fn an_errno_fails_its_piece_and_no_other() {
+    for errno in [libc::EIO, libc::EREMOTEIO] {
+        let failures = std::cell::Cell::new(0);
+        sweep(Fault::Errno(errno), DEADLINE, |_, _, _, end, summaries| {
+            assert!(end.is_ok());
+            let failed: Vec<_> = summaries.iter().filter(|summary| !is_whole(summary)).collect();
+            assert!(failed.len() <= 1 && failed.iter().all(|summary| summary.errno() == Some(errno)));
+            failures.set(failures.get() + failed.len());
+        });
+        assert!(failures.get() > 20, "the faults were met: {}", failures.get());
+    }
+}
+
+#[test]
+fn a_provider_that_goes_fails_pieces_with_its_own_errno() {
+    sweep(Fault::ProviderGone(provider()), DEADLINE, |_, plot, _, end, summaries| {
+        assert!(end.is_ok(), "{end:?}");
+        let gone = if plot.way == Way::Module { libc::ENODEV } else { libc::EFAULT };
+        for summary in summaries.iter().filter(|summary| !is_whole(summary)) {
+            assert_eq!(summary.errno(), Some(gone), "{:?} {summaries:?}", plot.faults);
+        }
+    });
+}
+
+#[test]
+fn what_is_withheld_ends_the_call_at_the_deadline_and_the_mover_works_on() {
+    for way in [Way::P2pmem, Way::Module] {
+        let plot = Plot { way, deadline: SOON, budget: 4096, faults: vec![(0, Fault::Withheld)], ..Plot::default() };
+        let mut ground = plot.lay();
+        let start = Instant::now();
+        let job = Job { direction: Direction::Read, cuts: vec![300, 2000], shift: 0 };
+        let (end, summaries) = job.run(&mut ground);
+        assert!(matches!(end, Err(Error::Deadline(_))), "{end:?}");
+        assert!(summaries[0].is_short() && !ground.mover.settle());
+        // The only stage is held by what flies for ever: another bounce waits for it, and not for ever.
+        let (end, _) = job.run(&mut ground);
+        assert!(matches!(end, Err(Error::Deadline(_))), "{end:?}");
+        let memory = ground.memory.slice(SHARE..SHARE + 512).expect("a slice");
+        let direct = ground.mover.read(&ground.lane, 512, &memory).expect("it needs no stage").complete();
+        assert_eq!(direct.expect("it is whole"), 512);
+        assert!(start.elapsed() < DEADLINE);
+    }
+}
+
+#[test]
+fn direct_only_refuses_before_a_byte_moves() {
+    let mut ground = Plot { policy: Policy::DirectOnly, ..Plot::default() }.lay();
+    let job = Job { direction: Direction::Write, cuts: vec![0, 512, 1000], shift: 0 };
+    let (end, summaries) = job.run(&mut ground);
+    let refused = end.expect_err("the second piece ends within a block");
+    assert!(matches!(refused, Error::NoDirectIo(_)) && summaries.is_empty());
+    assert!(refused.to_string().contains("cannot go direct"), "{refused}");
+    assert!(on_file(&ground.machine, FILE) == bytes(10_000, 0), "the first was not written either");
+}
+
+#[test]
+fn without_a_copier_what_must_bounce_is_refused() {
+    let Ground { machine, file, memory, .. } = Plot::default().lay();
+    let mut mover = Mover::new(Queue::new(&machine, Options::default()).expect("a queue"), Policy::PreferDirect);
+    let lane = mover.bind(&file, &memory).expect("a lane");
+    let refused = mover.read(&lane, 1, &memory.slice(..100).expect("a slice")).expect_err("no copier");
+    assert!(matches!(refused, Error::NoDirectIo(_)) && refused.to_string().contains("no copier"), "{refused}");
+    assert_eq!(mover.read(&lane, 0, &memory.slice(..512).expect("a slice")).expect("direct").bytes_direct(), 512);
+    let mut bounce = Mover::new(Queue::new(&machine, Options::default()).expect("a queue"), Policy::BounceOnly);
+    let refused = bounce.bind(&file, &memory).expect_err("no copier");
+    assert!(matches!(refused, Error::NoDirectIo(_)) && refused.to_string().contains("with_copier"), "{refused}");
+}
+
+#[test]
+fn where_the_verdict_is_no_all_of_it_bounces_and_says_why() {
+    let mut ground = Plot { cpu: Cpu::IntelUnlisted, ..Plot::default() }.lay();
+    assert!(ground.lane.refused().is_some());
+    let summary =
+        ground.mover.read(&ground.lane, 0, &ground.memory.slice(..4096).expect("a slice")).expect("it bounces");
+    assert_eq!((summary.bytes_direct(), summary.bytes_whole(), summary.reason()), (0, 4096, Some(Reason::Verdict)));
+    assert_eq!(summary.complete().expect("it is allowed"), 4096);
+}
+
+#[test]
+fn the_pages_that_a_filesystem_copied_are_told_and_refused_under_direct_only() {
+    for policy in [Policy::DirectOnly, Policy::PreferDirect] {
+        let faults = vec![(0, Fault::Buffered)];
+        let mut ground = Plot { way: Way::Module, policy, faults, ..Plot::default() }.lay();
+        let memory = ground.memory.slice(..4096).expect("a slice");
+        let summary = ground.mover.read(&ground.lane, 0, &memory).expect("a summary");
+        assert_eq!((summary.bytes_cached(), summary.reason()), (4096, Some(Reason::PageCache)));
+        assert_eq!(summary.complete().is_err(), policy == Policy::DirectOnly);
+        let again = ground.mover.read(&ground.lane, 0, &memory).expect("a summary");
+        assert_eq!((again.bytes_direct(), again.evidence()), (4096, Some(Evidence::Observed)));
+    }
+}
+
+#[test]
+fn a_device_is_neither_padded_nor_cut() {
+    let mut ground = Plot { path: SSD, ..Plot::default() }.lay();
+    let before = on_file(&ground.machine, SSD);
+    let job = Job { direction: Direction::Write, cuts: vec![65_000, 65_100, 65_536], shift: 0 };
+    let (end, summaries) = job.run(&mut ground);
+    assert!(end.is_ok() && summaries.iter().all(is_whole), "{end:?} {summaries:?}");
+    let after = on_file(&ground.machine, SSD);
+    assert!(after.len() == before.len() && after[..65_000] == before[..65_000]);
+    let memory = ground.memory.slice(..512).expect("a slice");
+    assert!(matches!(ground.mover.write(&ground.lane, 65_400, &memory), Err(Error::Invalid(_))), "behind its end");
+}
+
+#[test]
+fn a_movers_lane_is_no_other_movers() {
+    let (first, mut second) = (Plot::default().lay(), Plot::default().lay());
+    let refused = second.mover.read(&first.lane, 0, &first.memory.all()).expect_err("another queue's");
+    assert!(matches!(refused, Error::Invalid(_)), "{refused}");
+    assert!(second.mover.bind(&first.file, &second.memory).is_err(), "another machine's");
+}
