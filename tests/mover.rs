@@ -415,3 +415,15 @@ fn a_movers_lane_is_no_other_movers() {
     assert!(matches!(refused, Error::Invalid(_)), "{refused}");
     assert!(second.mover.bind(&first.file, &second.memory).is_err(), "another machine's");
 }
+
+#[test]
+fn pieces_that_share_a_block_do_not_undo_one_another() {
+    for policy in [Policy::PreferDirect, Policy::BounceOnly] {
+        let plot = Plot { policy, depth: 8, budget: 65_536, ..Plot::default() };
+        let mut ground = plot.lay();
+        let job = Job { direction: Direction::Write, cuts: vec![100, 150, 200, 700, 1400], shift: 0 };
+        let (end, summaries) = job.run(&mut ground);
+        assert!(end.is_ok() && summaries.iter().all(is_whole), "{end:?} {summaries:?}");
+        assert_moved(&job, &plot, &ground, &summaries);
+    }
+}

@@ -5,8 +5,11 @@ use crate::{
     memory::{Copier, HostMemory, HostSlice},
 };
 
-/// Bytes of one stage: long enough to keep a drive busy, and in scattered pages still one request of it.
+/// Bytes of one stage, at the most: long enough to keep a drive busy, and in scattered pages still one request of it.
 const STAGE: usize = 256 << 10;
+
+/// Stages that a small budget is divided into, so that as many bounces fly at once.
+const FEW: usize = 8;
 
 /// Stages of host memory, taken once: as many bounces fly at a time, and no more.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub(super) struct Staging {
 impl Staging {
     /// Stages of `budget` bytes together.
     pub(super) fn new(copier: Copier, budget: usize) -> Result<Self> {
-        let size = STAGE.min(budget) / 4096 * 4096;
-        if size == 0 {
+        let size = (budget / FEW).clamp(4096, STAGE) / 4096 * 4096;
+        if budget < size {
             let cause = format!("{budget} bytes hold no block");
             return Err(Error::Invalid(Refusal::new(
                 "bounce budget",

@@ -92,7 +92,7 @@ impl Mover {
         Self { queue, policy, staging, flying, run: 0, active: 0, plans, padded: false, causes: Causes::default() }
     }
 
-    /// Lets it bounce, with so many bytes of host memory, taken here and now. They are divided into stages of up to 256 KiB:
+    /// Lets it bounce, with so many bytes of host memory, taken here and now. They are divided into stages of 4 to 256 KiB:
     /// as many bounces fly at once, and the others wait for one of these to end.
     ///
     /// # Errors
