@@ -62,7 +62,7 @@ pub struct Machine {
 
 /// Tells machines apart: files and memory of one are nothing to a queue of another. The host is one machine, however often
 /// it is named; every mock is one of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MachineId(u64);
 
 impl MachineId {

@@ -13,14 +13,35 @@ use crate::{
     verdict::Way,
 };
 
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Read,
+    Write,
+    /// A write that ends on stable storage.
+    WriteThrough,
+    /// What was written before goes to stable storage.
+    Sync,
+}
+
+impl Action {
+    pub(super) fn direction(self) -> Direction {
+        match self {
+            Self::Read => Direction::Read,
+            Self::Write | Self::WriteThrough | Self::Sync => Direction::Write,
+        }
+    }
+}
+
 /// What an operation owns until its completion is reaped: DMA may land in the memory until then.
 #[derive(Debug)]
 pub(super) struct Operation {
-    pub(super) direction: Direction,
-    pub(super) requested: u32,
-    pub(super) memory: View,
+    action: Action,
+    requested: u32,
+    /// `None` where nothing moves.
+    memory: Option<View>,
     /// Its file, and the place in the ring's table that names it: nobody else's while the operation may still start.
-    pub(super) _registration: Arc<Registration>,
+    _registration: Arc<Registration>,
 }
 
 /// A table of operations in flight, as long as the queue is deep. It allocates nothing after it was made.
@@ -83,8 +104,13 @@ impl Flight {
 }
 
 impl Operation {
+    pub(super) fn new(action: Action, requested: u32, memory: Option<View>, registration: &Arc<Registration>) -> Self {
+        Self { action, requested, memory, _registration: Arc::clone(registration) }
+    }
+
     fn receipt(&self, completion: Completion) -> Receipt {
-        let way = self.memory.owner().map(|owner| if owner.buffer.is_some() { Way::Module } else { Way::P2pmem });
+        let owner = self.memory.as_ref().and_then(View::owner);
+        let way = owner.map(|owner| if owner.buffer.is_some() { Way::Module } else { Way::P2pmem });
         let moved = match way {
             Some(Way::Module) => Moved::of_command(completion.result),
             _ => Moved::of_call(completion.result),
@@ -95,12 +121,6 @@ impl Operation {
             Ok(_) => Outcome::Failed(libc::EOVERFLOW),
             Err(errno) => Outcome::Failed(errno),
         };
-        Receipt {
-            operation: OperationId(completion.tag),
-            direction: self.direction,
-            way,
-            requested: self.requested,
-            outcome,
-        }
+        Receipt { operation: OperationId(completion.tag), action: self.action, way, requested: self.requested, outcome }
     }
 }

@@ -11,6 +11,7 @@
 //! any offset, length and address; what it copies, its [`Policy`] allows and its [`Summary`] says.
 
 mod causes;
+mod counters;
 mod flight;
 mod lane;
 mod mover;
@@ -25,6 +26,7 @@ mod summary;
 mod target;
 
 pub use crate::machine::Direction;
+pub use counters::{Count, Counters};
 pub use lane::Lane;
 pub use mover::{Mover, Piece};
 pub use options::Options;

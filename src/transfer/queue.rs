@@ -9,6 +9,7 @@
 use std::{
     io,
     mem::ManuallyDrop,
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +18,8 @@ use std::{
 };
 
 use super::{
-    flight::{Flight, Operation},
+    counters::Counters,
+    flight::{Action, Flight, Operation},
     options::{LONGEST, Options},
     pair::{Pair, Registration},
     receipt::{OperationId, Receipt},
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
-    machine::{Direction, Full, Machine, Ring, Submission},
+    machine::{Full, Machine, Place, Ring, Submission},
     memory::{Owner, PeerMemory, Slice},
     storage::File,
     topology::Topology,
@@ -66,6 +68,7 @@ pub struct Queue {
     leaving: Vec<u32>,
     /// Operations that were taken and not yet started.
     pending: usize,
+    counters: Counters,
     /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
     ring: ManuallyDrop<Box<dyn Ring>>,
     flight: ManuallyDrop<Flight>,
@@ -90,6 +93,7 @@ impl Queue {
             leaving: Vec::new(),
             pending: 0,
             ring: ManuallyDrop::new(machine.ring(depth)?),
+            counters: Counters::enter(machine.id()),
             flight: ManuallyDrop::new(Flight::new(depth)),
         })
     }
@@ -208,7 +212,7 @@ impl Queue {
     /// [`Error::NoDirectIo`] for a range with a hole; [`Error::QueueFull`] when as many operations are in flight as the
     /// queue is deep.
     pub fn read(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
-        self.push(Direction::Read, pair, offset, slice.into())
+        self.push(Action::Read, pair, offset, slice.into())
     }
 
     /// Takes a write: the bytes of `slice` go to `offset` of the pair's file.
@@ -217,24 +221,71 @@ impl Queue {
     ///
     /// As [`read`](Self::read), and [`Error::Invalid`] for a file opened for reading.
     pub fn write(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
-        self.push(Direction::Write, pair, offset, slice.into())
+        self.push(Action::Write, pair, offset, slice.into())
     }
 
-    fn push(&mut self, direction: Direction, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
+    /// Takes a write that ends when its bytes, and what is needed to find them again, are on stable storage
+    /// (`RWF_DSYNC`). For many writes, one [`sync`](Self::sync) behind all of them costs less.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); [`Error::Invalid`] on the module's way, whose commands have no flags: write, and then sync.
+    pub fn write_through(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
+        let slice = slice.into();
+        if let Place::Buffer(_) = slice.view().place() {
+            return Err(pair.bad("the module's commands know no write-through", "write, wait and then sync the file"));
+        }
+        self.push(Action::WriteThrough, pair, offset, slice)
+    }
+
+    /// Takes a data-sync of a file (fdatasync(2), `IORING_OP_FSYNC`): when it ends, what was written by operations that
+    /// had ended before it was taken is on stable storage. Those that still fly may be or not.
+    ///
+    /// ```
+    /// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
+    /// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+    /// let file = File::open(&machine, "/dev/nvme0n1", Access::ReadWrite)?;
+    /// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+    /// let mut queue = Queue::new(&machine, Default::default())?;
+    /// let pair = queue.bind(&file, &memory)?;
+    /// queue.write(&pair, 0, memory.all())?;
+    /// queue.wait()?.complete()?;
+    /// queue.sync(&file)?;
+    /// queue.wait()?.complete()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`], and [`Error::Io`] when the file cannot be registered.
+    #[doc(alias = "fdatasync")]
+    pub fn sync(&mut self, file: &File) -> Result<OperationId> {
+        self.check_machine(file)?;
+        let pair = self.pair(Target::file(file), None)?;
+        let operation = Operation::new(Action::Sync, 0, None, &pair.registration);
+        let id = self.flight.take(operation).map_err(|_| full(&pair))?;
+        let pushed = self.ring.push_sync(pair.registration.slot, id.0);
+        self.taken(id, pushed, &pair)
+    }
+
+    fn push(&mut self, action: Action, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
         self.check_own(pair)?;
-        let length = pair.check(direction, offset, &slice)?;
+        let length = pair.check(action.direction(), offset, &slice)?;
         let memory = slice.into_view();
         let place = memory.place();
-        let operation =
-            Operation { direction, requested: length, memory, _registration: Arc::clone(&pair.registration) };
-        let full =
-            || Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"));
-        let id = self.flight.take(operation).map_err(|_| full())?;
-        let submission = Submission { direction, file: pair.registration.slot, offset, place, length, tag: id.0 };
+        let operation = Operation::new(action, length, Some(memory), &pair.registration);
+        let id = self.flight.take(operation).map_err(|_| full(pair))?;
+        let (direction, through) = (action.direction(), action == Action::WriteThrough);
+        let file = pair.registration.slot;
+        let submission = Submission { direction, through, file, offset, place, length, tag: id.0 };
         // SAFETY: the view that the flight table now owns starts at `place` and is `length` bytes long: a mapping that nobody
         // references, or a buffer; either is kept until the completion is reaped or, with a leaked queue, for ever.
         let pushed = unsafe { self.ring.push(&submission) };
-        // The ring has as many places as the table, so this happens only while earlier operations wait to be submitted.
+        self.taken(id, pushed, pair)
+    }
+
+    /// The ring has as many places as the table, so it is full only while earlier operations wait to be submitted.
+    fn taken(&mut self, id: OperationId, pushed: Result<(), Full>, pair: &Pair) -> Result<OperationId> {
         match pushed {
             Ok(()) => {
                 self.pending += 1;
@@ -242,7 +293,7 @@ impl Queue {
             }
             Err(Full) => {
                 self.flight.remove(id);
-                Err(full())
+                Err(full(pair))
             }
         }
     }
@@ -270,6 +321,12 @@ impl Queue {
         self.deadline
     }
 
+    /// What it has moved, to be read from any thread.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+
     /// How many operations can be in flight.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -290,8 +347,9 @@ impl Queue {
             if !self.leaving.is_empty() {
                 self.leave();
             }
-            if receipt.is_some() {
-                return receipt;
+            if let Some(receipt) = receipt {
+                self.counters.note(&receipt);
+                return Some(receipt);
             }
         }
         None
@@ -364,6 +422,10 @@ fn is_busy(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN))
 }
 
+fn full(pair: &Pair) -> Error {
+    Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"))
+}
+
 fn registered(file: &File, source: io::Error) -> Error {
     Error::syscall("io_uring_register", file, source, "see the errno")
 }
@@ -384,11 +446,21 @@ impl Queue {
     }
 }
 
+/// The ring's, for epoll(7) and its like: it can be read when an operation has ended. A mock machine's does not tell of
+/// operations that end by a fault.
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
 impl Drop for Queue {
     /// Waits for what flies, up to the deadline; what has not ended then is leaked and counted. What was taken and never
     /// started does not start.
     fn drop(&mut self) {
-        if !self.settle(Instant::now() + self.deadline) {
+        let settled = self.settle(Instant::now() + self.deadline);
+        self.counters.leave(self.machine.id());
+        if !settled {
             LEAKED.fetch_add(1, Ordering::Relaxed);
             return;
         }

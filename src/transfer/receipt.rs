@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use super::flight::Action;
 use crate::{Error, Refusal, Result, SyscallError, control::Moved, machine::Direction, verdict::Way};
 
 /// Names an operation within its queue.
@@ -45,7 +46,7 @@ impl fmt::Display for Evidence {
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {
     pub(super) operation: OperationId,
-    pub(super) direction: Direction,
+    pub(super) action: Action,
     /// `None`: to or from host memory.
     pub(super) way: Option<Way>,
     pub(super) requested: u32,
@@ -65,10 +66,10 @@ impl Receipt {
         self.operation
     }
 
-    /// Which way the bytes went.
+    /// Which way the bytes went. A sync counts as a write, of none.
     #[must_use]
     pub fn direction(&self) -> Direction {
-        self.direction
+        self.action.direction()
     }
 
     /// Bytes that were asked for.
@@ -173,11 +174,12 @@ impl Receipt {
     }
 
     pub(super) fn call(&self) -> &'static str {
-        match (self.way, self.direction) {
-            (Some(Way::Module), Direction::Read) => "P2PDMA_USER_READ",
-            (Some(Way::Module), Direction::Write) => "P2PDMA_USER_WRITE",
-            (_, Direction::Read) => "IORING_OP_READ",
-            (_, Direction::Write) => "IORING_OP_WRITE",
+        match (self.way, self.action) {
+            (_, Action::Sync) => "IORING_OP_FSYNC",
+            (Some(Way::Module), Action::Read) => "P2PDMA_USER_READ",
+            (Some(Way::Module), Action::Write | Action::WriteThrough) => "P2PDMA_USER_WRITE",
+            (_, Action::Read) => "IORING_OP_READ",
+            (_, Action::Write | Action::WriteThrough) => "IORING_OP_WRITE",
         }
     }
 }
@@ -206,6 +208,9 @@ pub(super) fn explain(errno: i32, way: Option<Way>) -> (&'static str, &'static s
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes", self.direction, self.requested)
+        match self.action {
+            Action::Sync => f.write_str("sync"),
+            _ => write!(f, "{} of {} bytes", self.direction(), self.requested),
+        }
     }
 }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use p2pdma::{
     Error,
-    machine::{Access, Machine},
+    machine::{
+        Access, Machine, Mock,
+        mock::{Cpu, Fault},
+    },
     memory::{HostMemory, Provider},
     storage::File,
-    transfer::{Options, Queue},
+    transfer::{Count, Counters, Options, Queue},
 };
 
 use crate::{SSD, address, contents, host_read, peer, queue, switch};
@@ -144,6 +147,66 @@ fn an_operation_keeps_its_file_though_its_pair_is_gone_and_another_is_bound() {
         queue.wait().unwrap().complete().unwrap();
     }
     assert_eq!(contents(&memory), expected);
+}
+
+#[test]
+fn a_checkpoint_is_written_and_synced_both_ways() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::ReadWrite).unwrap();
+    let provider = Provider::find(&machine, address("0000:05:00.0")).unwrap();
+    let (mapped, buffer) = (provider.allocate(4096).unwrap(), provider.allocate_buffer(4096).unwrap());
+    let mut queue = queue(&machine);
+    let pairs = [&mapped, &buffer].map(|memory| queue.bind(&file, memory).unwrap());
+    queue.write_through(&pairs[0], 0, mapped.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().bytes_direct(), 4096);
+    let refused = queue.write_through(&pairs[1], 4096, buffer.all()).unwrap_err();
+    assert!(matches!(refused, Error::Invalid(_)) && refused.to_string().contains("sync the file"), "{refused}");
+    queue.write(&pairs[1], 4096, buffer.all()).unwrap();
+    assert_eq!(queue.wait().unwrap().complete().unwrap(), 4096);
+    let id = queue.sync(&file).unwrap();
+    let receipt = queue.wait().unwrap();
+    assert_eq!((receipt.operation(), receipt.bytes(), receipt.to_string().as_str()), (id, 0, "sync"));
+    assert_eq!(receipt.complete().unwrap(), 0);
+    assert_eq!(host_read(&mut queue, &file, 0, 8192), [0; 8192]);
+}
+
+#[test]
+fn counters_are_read_by_others_and_outlive_the_queue_in_the_machines_sum() {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    mock.fault(1, Fault::Errno(5)).fault(2, Fault::Short(512));
+    let machine = Machine::mock(mock);
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut first = queue(&machine);
+    let pair = first.bind(&file, &memory).unwrap();
+    for _ in 0..3 {
+        first.read(&pair, 0, memory.all()).unwrap();
+        let _ = first.wait().unwrap();
+    }
+    let counters = first.counters();
+    let count = std::thread::spawn(move || counters.read()).join().unwrap();
+    assert_eq!((count.operations, count.failed, count.short, count.bytes_direct), (3, 1, 1, 4608));
+    let mut second = queue(&machine);
+    host_read(&mut second, &file, 0, 4096);
+    drop(first);
+    let sum = Counters::of_machine(&machine);
+    assert_eq!((sum.operations, sum.bytes_direct, sum.bytes_host), (4, 4608, 4096));
+    assert_eq!(Counters::of_machine(&switch()), Count::default(), "a machine counts its own");
+}
+
+#[test]
+fn a_rings_descriptor_tells_of_an_end() {
+    let machine = switch();
+    let file = File::open(&machine, SSD, Access::Read).unwrap();
+    let memory = peer(&machine, 4096).unwrap();
+    let mut queue = queue(&machine);
+    let pair = queue.bind(&file, &memory).unwrap();
+    queue.read(&pair, 0, memory.all()).unwrap();
+    queue.submit().unwrap();
+    let mut polled = [rustix::event::PollFd::new(&queue, rustix::event::PollFlags::IN)];
+    let soon = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut polled, Some(&soon)).unwrap(), 1);
+    assert_eq!(queue.poll().unwrap().bytes(), 4096);
 }
 
 /// The other SSD, its start zeroed.

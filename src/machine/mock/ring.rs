@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     ptr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -82,6 +82,7 @@ enum Step {
 #[derive(Debug)]
 struct Held {
     direction: Direction,
+    through: bool,
     file: u32,
     offset: u64,
     place: HeldPlace,
@@ -98,21 +99,21 @@ enum HeldPlace {
 
 impl Held {
     fn new(submission: &Submission, most: u32) -> Self {
-        let Submission { direction, file, offset, place, length, tag } = *submission;
+        let Submission { direction, through, file, offset, place, length, tag } = *submission;
         let place = match place {
             Place::Address(address) => HeldPlace::Address(address.expose_provenance()),
             Place::Buffer(at) => HeldPlace::Buffer(at),
         };
-        Self { direction, file, offset, place, length, tag, most }
+        Self { direction, through, file, offset, place, length, tag, most }
     }
 
     fn submission(&self) -> Submission {
-        let Self { direction, file, offset, place, length, tag, .. } = *self;
+        let Self { direction, through, file, offset, place, length, tag, .. } = *self;
         let place = match place {
             HeldPlace::Address(address) => Place::Address(ptr::with_exposed_provenance_mut(address)),
             HeldPlace::Buffer(at) => Place::Buffer(at),
         };
-        Submission { direction, file, offset, place, length, tag }
+        Submission { direction, through, file, offset, place, length, tag }
     }
 }
 
@@ -292,6 +293,17 @@ impl Ring for MockRing {
         self.note(submission, turn.fault);
         turn.taken();
         Ok(())
+    }
+
+    /// Not counted by the script: it moves nothing.
+    fn push_sync(&mut self, slot: u32, tag: u64) -> Result<(), Full> {
+        self.kernel.push_sync(slot, tag)?;
+        self.in_kernel += 1;
+        Ok(())
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.kernel.as_fd()
     }
 
     fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<usize> {

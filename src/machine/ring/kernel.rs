@@ -8,7 +8,7 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     time::Duration,
 };
 
@@ -83,6 +83,17 @@ impl Ring for KernelRing {
         unsafe { self.uring.submission().push(&entry) }.map_err(|_| Full)
     }
 
+    fn push_sync(&mut self, slot: u32, tag: u64) -> Result<(), Full> {
+        let sync = opcode::Fsync::new(types::Fixed(slot)).flags(types::FsyncFlags::DATASYNC).build().user_data(tag);
+        // SAFETY: the entry names no memory, and a registered file, which the ring itself keeps.
+        unsafe { self.uring.submission().push(&sync) }.map_err(|_| Full)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring has its descriptor open, and is borrowed as long as what this gives.
+        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
+    }
+
     fn unregister(&mut self, slot: u32) -> io::Result<()> {
         self.uring.submitter().register_files_update(slot, &[-1]).map(drop)
     }
@@ -110,11 +121,14 @@ impl Ring for KernelRing {
 /// Plain READ and WRITE: 6.12 refuses fixed buffers in peer memory (`io_pin_pages` pins for the long term). What lies in a
 /// buffer of the module's has no address, and goes by a command.
 fn entry(submission: &Submission) -> squeue::Entry {
-    let Submission { direction, file, offset, place, length, tag } = *submission;
+    let Submission { direction, through, file, offset, place, length, tag } = *submission;
     let file = types::Fixed(file);
     match (place, direction) {
         (Place::Address(address), Direction::Read) => opcode::Read::new(file, address, length).offset(offset).build(),
-        (Place::Address(address), Direction::Write) => opcode::Write::new(file, address, length).offset(offset).build(),
+        (Place::Address(address), Direction::Write) => {
+            let flags = if through { libc::RWF_DSYNC } else { 0 };
+            opcode::Write::new(file, address, length).offset(offset).rw_flags(flags).build()
+        }
         (Place::Buffer(at), _) => {
             let Command { op, address, payload } = Transfer { direction, offset: at, position: offset, length }.into();
             opcode::UringCmd16::new(file, op).addr(Some(address)).cmd(payload).build()

@@ -19,6 +19,8 @@ pub(crate) use kernel::KernelRing;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Submission {
     pub(crate) direction: Direction,
+    /// Whether a write ends on stable storage. Only of one from an address.
+    pub(crate) through: bool,
     /// The registered file or pair.
     pub(crate) file: u32,
     /// Where in the file, in bytes.
@@ -86,6 +88,12 @@ pub(crate) trait Ring: fmt::Debug + Send {
     /// An address: `address .. address + length` is mapped, is referenced by nobody, and stays mapped until the operation's
     /// completion was reaped, or for ever. An offset in a buffer: the buffer exists as long.
     unsafe fn push(&mut self, submission: &Submission) -> Result<(), Full>;
+
+    /// Takes a data-sync of the file in place `slot`. It starts at the next `enter`.
+    fn push_sync(&mut self, slot: u32, tag: u64) -> Result<(), Full>;
+
+    /// What can be polled for completions.
+    fn as_fd(&self) -> BorrowedFd<'_>;
 
     /// Takes the file in place `slot` out again.
     fn unregister(&mut self, slot: u32) -> io::Result<()>;

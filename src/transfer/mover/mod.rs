@@ -197,6 +197,22 @@ impl Mover {
         Ok(())
     }
 
+    /// Has what was written to a file on stable storage when it returns (fdatasync(2)), padding that was cut off included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::sync`]; [`Error::Io`] when the file does not take it; [`Error::Deadline`].
+    pub fn sync(&mut self, file: &File) -> Result<()> {
+        let id = self.queue.sync(file)?;
+        loop {
+            let receipt = self.queue.wait()?;
+            self.forget(&receipt);
+            if receipt.operation() == id {
+                return receipt.complete().map(drop);
+            }
+        }
+    }
+
     /// Waits until nothing flies that an earlier call gave up. Whether that was so before the deadline.
     pub fn settle(&mut self) -> bool {
         let deadline = Instant::now() + self.queue.deadline();
