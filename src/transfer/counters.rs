@@ -62,11 +62,14 @@ pub(super) struct Tally {
 #[derive(Debug, Clone)]
 pub struct Counters(Arc<Tally>);
 
+/// Of each machine: its queues that live, and the sum of those that are gone.
+type Register = BTreeMap<MachineId, (Vec<Arc<Tally>>, Count)>;
+
 /// By machine, the counts of its queues, and the sum of those that are gone.
-static QUEUES: Mutex<BTreeMap<MachineId, (Vec<Arc<Tally>>, Count)>> = Mutex::new(BTreeMap::new());
+static QUEUES: Mutex<Register> = Mutex::new(BTreeMap::new());
 
 /// Nothing panics while the table is changed.
-fn queues() -> MutexGuard<'static, BTreeMap<MachineId, (Vec<Arc<Tally>>, Count)>> {
+fn queues() -> MutexGuard<'static, Register> {
     QUEUES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
