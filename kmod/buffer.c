@@ -65,7 +65,7 @@ bool buffer_append(struct buffer *buffer, struct page *page, u64 length)
 
 		step = min(length, BUFFER_RUN);
 		if (buffer->count && page == run->bv_page + (run->bv_len >> PAGE_SHIFT) &&
-		    run->bv_len + step <= BUFFER_RUN) {
+		    step <= BUFFER_RUN - run->bv_len) {
 			run->bv_len += step;
 			continue;
 		}

@@ -152,3 +152,21 @@ fn memory_of_a_drive_serves_as_well() {
     assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 64 * KIB), Ok((65_536, 0)));
     assert!(buffer.read(0, 64 * KIB).expect("copied") == pattern(31, 64 * KIB));
 }
+
+/// A bio_vec counts 32 bits of bytes: contiguous memory is cut into runs of 2 GiB.
+#[test]
+#[ignore = "needs --topology large"]
+fn a_buffer_of_more_than_four_gigabytes_is_whole() {
+    const RUN: usize = 2 << 30;
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(2 * RUN + MIB), ssd());
+    let pair = buffer.bind(&file).expect("a pair");
+    host_write(&file, 0, &pattern(31, MIB));
+    for border in [RUN, 2 * RUN] {
+        let from = border - 512 * KIB;
+        assert_eq!(pair.io(P2PDMA_USER_READ, from, 0, MIB), Ok((MIB as u32, 0)));
+        assert!(buffer.read(from, MIB).expect("copied") == pattern(31, MIB), "over {border:#x}");
+        assert!(buffer.read(from - MIB, MIB).expect("copied") == vec![0; MIB], "below {border:#x}");
+    }
+    assert!(buffer.read(0, MIB).expect("copied") == vec![0; MIB], "the beginning is as it was");
+}
