@@ -130,14 +130,21 @@ void provider_revoke(struct pci_dev *pdev)
 	provider_put(provider);
 }
 
-/* When the module ends, nobody has buffers. */
-void provider_exit(void)
+static struct pci_dev *provider_first_device(void)
 {
 	struct provider *provider;
 
-	while ((provider = list_first_entry_or_null(&provider_list, struct provider, entry))) {
-		struct pci_dev *pdev = pci_dev_get(provider->pdev);
+	guard(mutex)(&provider_lock);
+	provider = list_first_entry_or_null(&provider_list, struct provider, entry);
+	return provider ? pci_dev_get(provider->pdev) : NULL;
+}
 
+/* When the module ends, nobody has buffers. A device may lose its driver at the same time. */
+void provider_exit(void)
+{
+	struct pci_dev *pdev;
+
+	while ((pdev = provider_first_device())) {
 		device_lock(&pdev->dev);
 		provider_revoke(pdev);
 		device_unlock(&pdev->dev);
