@@ -152,16 +152,18 @@ static int __init main_init(void)
 	rc = bus_register_notifier(&pci_bus_type, &main_bus_events);
 	if (rc)
 		goto exit_io;
-	rc = misc_register(&device_node);
-	if (rc)
-		goto unregister;
 	rc = pci_register_driver(&donor_driver);
 	if (rc)
-		goto exit_device;
+		goto unregister;
+	/* Last: a module that somebody has opened already cannot fail any more */
+	rc = misc_register(&device_node);
+	if (rc)
+		goto exit_driver;
 	return 0;
 
-exit_device:
-	misc_deregister(&device_node);
+exit_driver:
+	pci_unregister_driver(&donor_driver);
+	provider_exit();
 unregister:
 	bus_unregister_notifier(&pci_bus_type, &main_bus_events);
 exit_io:
@@ -171,9 +173,9 @@ exit_io:
 
 static void __exit main_exit(void)
 {
+	misc_deregister(&device_node);
 	pci_unregister_driver(&donor_driver);
 	provider_exit();
-	misc_deregister(&device_node);
 	bus_unregister_notifier(&pci_bus_type, &main_bus_events);
 	io_exit();
 }
