@@ -158,6 +158,7 @@ static int route_parse_members(const char *text, struct route_member *members)
 
 	for (; *text && *text != '\n'; count++) {
 		struct pci_dev *pdev;
+		bool is_nvme;
 
 		if (count == ROUTE_MEMBERS)
 			return -ENOSPC;
@@ -167,8 +168,9 @@ static int route_parse_members(const char *text, struct route_member *members)
 		if (end < 0)
 			return end;
 		pdev = provider_device(&members[count].client);
+		is_nvme = pdev && pdev->class == PCI_CLASS_STORAGE_EXPRESS;
 		pci_dev_put(pdev);
-		if (!pdev || pdev->class != PCI_CLASS_STORAGE_EXPRESS)
+		if (!is_nvme)
 			return -ENODEV;
 		text += end;
 		text += *text == ',';
