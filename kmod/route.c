@@ -129,26 +129,21 @@ int route_check(struct pair *pair)
 
 /* --- root's switches --- */
 
-/* Return: the first character after "MAJOR:MINOR=", with @member's disk set, or an error. */
-static const char *route_parse_disk(const char *text, struct route_member *member)
+/* Learns which disk has @member's number now. */
+static int route_find_disk(struct route_member *member)
 {
-	unsigned int major, minor;
+	struct file *file = bdev_file_open_by_dev(member->disk, BLK_OPEN_READ, NULL, NULL);
 	struct gendisk *disk;
-	struct file *file;
-	int end = 0;
+	int rc = 0;
 
-	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end)
-		return ERR_PTR(-EINVAL);
-	member->disk = MKDEV(major, minor);
-	file = bdev_file_open_by_dev(member->disk, BLK_OPEN_READ, NULL, NULL);
 	if (IS_ERR(file))
-		return ERR_CAST(file);
+		return PTR_ERR(file);
 	disk = file_bdev(file)->bd_disk;
 	member->sequence = disk->diskseq;
 	if (disk_devt(disk) != member->disk || blk_queue_pci_p2pdma(disk->queue))
-		text = ERR_PTR(-EINVAL);
+		rc = -EINVAL;
 	fput(file);
-	return IS_ERR(text) ? text : text + end;
+	return rc;
 }
 
 /* Return: how many functions @text names, written to @members, or a negative errno. */
@@ -196,15 +191,20 @@ static int route_set(const struct route_member *members, int count)
 	return 0;
 }
 
+/* What is taken back is taken back whether or not the disk still exists. */
 static int route_parse(const char *text, struct route_member *members)
 {
-	int count;
+	unsigned int major, minor;
+	int end = 0, rc = 0;
 
-	text = route_parse_disk(text, members);
-	if (IS_ERR(text))
-		return PTR_ERR(text);
-	count = route_parse_members(text, members);
-	return count < 0 ? count : route_set(members, count);
+	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end)
+		return -EINVAL;
+	members->disk = MKDEV(major, minor);
+	text += end;
+	if (*text && *text != '\n')
+		rc = route_find_disk(members);
+	rc = rc ?: route_parse_members(text, members);
+	return rc < 0 ? rc : route_set(members, rc);
 }
 
 static ssize_t stack_store(struct device_driver *driver, const char *text, size_t length)

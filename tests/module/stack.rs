@@ -151,6 +151,20 @@ fn a_number_that_another_device_gets_is_not_known_by_it() {
 }
 
 #[test]
+fn what_root_said_of_a_device_that_is_gone_can_be_taken_back() {
+    let _alone = alone();
+    let stack = Stack::linear();
+    stack.name(&addresses(&["SSD"])).expect("named");
+    let number = stack.number();
+    shell("dmsetup remove linear");
+    assert_eq!(listed(), format!("{number}={}\n", addresses(&["SSD"])));
+    attribute("stack", &format!("{number}=")).expect("taken back");
+    assert_eq!(listed(), "");
+    let table = format!("0 65536 linear {} 0", variable("P2PDMA_SSD"));
+    shell(&format!("dmsetup create linear --table '{table}'"));
+}
+
+#[test]
 fn the_switch_refuses_what_it_cannot_mean() {
     let _alone = alone();
     let stack = Stack::linear();
