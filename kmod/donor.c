@@ -201,7 +201,8 @@ static ssize_t provide_store(struct device_driver *driver, const char *text, siz
 	struct provider *provider;
 	struct pci_dev *pdev;
 
-	if (end < 0 || (text[end] == ' ' && kstrtoint(text + end + 1, 10, &bar))) {
+	if (end < 0 || (text[end] == ' ' ? kstrtoint(text + end + 1, 10, &bar) :
+				!sysfs_streq(text + end, ""))) {
 		pr_err("provide: \"%s\" is not ADDRESS [BAR], as in 0000:01:00.0 2\n", text);
 		return -EINVAL;
 	}

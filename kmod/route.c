@@ -151,7 +151,7 @@ static int route_parse_members(const char *text, struct route_member *members)
 {
 	int count = 0, end;
 
-	for (; *text && *text != '\n'; count++) {
+	for (; !sysfs_streq(text, ""); count++) {
 		struct pci_dev *pdev;
 		bool is_nvme;
 
@@ -201,7 +201,7 @@ static int route_parse(const char *text, struct route_member *members)
 		return -EINVAL;
 	members->disk = MKDEV(major, minor);
 	text += end;
-	if (*text && *text != '\n')
+	if (!sysfs_streq(text, ""))
 		rc = route_find_disk(members);
 	rc = rc ?: route_parse_members(text, members);
 	return rc < 0 ? rc : route_set(members, rc);

@@ -49,6 +49,14 @@ fn provide_refuses_what_it_would_break() {
         ("0000:00:20.0", libc::EINVAL),
         ("fffffff0:00:00.0", libc::ENODEV),
         (&format!("{address} x"), libc::EINVAL),
+        (&format!("{address} "), libc::EINVAL),
+        (&format!("{address}x"), libc::EINVAL),
+        (&format!("{address}\n2"), libc::EINVAL),
+        (&format!("{address} 2 3"), libc::EINVAL),
+        (&format!("{address} 99999999999"), libc::EINVAL),
+        (&address[..address.len() - 1], libc::EINVAL),
+        (&"9".repeat(4000), libc::EINVAL),
+        (&format!("{address} {}", "2".repeat(4000)), libc::EINVAL),
         (&format!("{address} 6"), libc::EINVAL),
         (&format!("{address} 0"), libc::EINVAL),
         (&format!("{address} 5"), libc::EINVAL),
@@ -73,6 +81,14 @@ fn the_switches_are_roots_alone() {
         let status = Command::new("/bin/sh").args(["-c", &script]).uid(1000).gid(1000).status().expect("a shell");
         assert!(!status.success(), "{name}");
     }
+}
+
+#[test]
+fn refresh_takes_a_1_and_nothing_else() {
+    for text in ["0", "11", "1 1", "x", "\n", &"1".repeat(4000)] {
+        assert_eq!(attribute("refresh", text), Err(libc::EINVAL), "{text}");
+    }
+    attribute("refresh", "1\n").expect("refreshed");
 }
 
 fn module(command: &str, argument: &str) {
