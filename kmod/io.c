@@ -244,9 +244,9 @@ static ssize_t io_start(struct io *io, bool nonblock)
 /* --- the result --- */
 
 /*
- * Tells whether the file system went through the page cache. For reads it clears IOCB_DIRECT. For
- * writes it does not, but what it wrote that way is in the page cache now, where direct I/O leaves
- * nothing of its range.
+ * Tells whether the data went through the page cache. For reads the file system clears IOCB_DIRECT.
+ * For writes it does not, nor does a block device that could not empty its page cache; but what was
+ * written that way is there now, where direct I/O leaves nothing of its range.
  */
 static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 {
@@ -255,7 +255,7 @@ static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 
 	if (!(io->kiocb.ki_flags & IOCB_DIRECT))
 		return true;
-	return io_is_file_write(io) && !queued &&
+	return io->rw == WRITE && !queued &&
 	       filemap_range_has_page(target->f_mapping, end - bytes, end - 1);
 }
 

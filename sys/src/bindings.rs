@@ -172,11 +172,11 @@ pub struct p2pdma_user_stats {
 
  EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or was opened without
  O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the file system is another than ext4 and
- xfs, or does none for this file (data=journal, inline data, encryption, verity, DAX, xfs
- real-time), or the queue does not take peer memory (other transports; md, dm and multipath heads
- unless root named what lies below them in the driver's attribute stack), or the machine encrypts
- its memory or bounces all DMA. EREMOTEIO: the kernel has no route between the two devices, or to
- one of those that root named. ENODEV: the provider is gone.*/
+ xfs, or does none for this file (data=journal, inline data, encryption, verity, DAX, ext4 without
+ extents, xfs real-time), or the queue does not take peer memory (other transports; md, dm and
+ multipath heads unless root named what lies below them in the driver's attribute stack), or the
+ machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel has no route between the
+ two devices, or to one of those that root named. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_bind {

@@ -220,3 +220,15 @@ fn a_stopped_process_holds_up_no_freeze() {
     drop(child);
     fs::metadata(ext4()).expect("it works again");
 }
+
+/// Into the holes of such a file ext4 writes through the page cache, and empties that again: nobody could tell.
+#[test]
+fn a_file_without_extents_is_refused() {
+    let _alone = alone();
+    // More than a few blocks would not fit in a map of blocks, for the kernel.
+    let (buffer, file) = (Buffer::of_gpu(MIB), new_file(&format!("{}/blocks", ext4())));
+    host_write(&file, 0, &pattern(99, 4096));
+    drop(buffer.bind(&file).expect("a pair"));
+    assert!(shell(&format!("chattr -e {}/blocks", ext4())));
+    assert_eq!(buffer.bind(&file).unwrap_err(), libc::EOPNOTSUPP);
+}

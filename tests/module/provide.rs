@@ -50,7 +50,7 @@ fn provide_refuses_what_it_would_break() {
         ("fffffff0:00:00.0", libc::ENODEV),
         (&format!("{address} x"), libc::EINVAL),
         (&format!("{address} "), libc::EINVAL),
-        (&format!("{address}x"), libc::EINVAL),
+        (&format!("{address}y"), libc::EINVAL),
         (&format!("{address}\n2"), libc::EINVAL),
         (&format!("{address} 2 3"), libc::EINVAL),
         (&format!("{address} 99999999999"), libc::EINVAL),
