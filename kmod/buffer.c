@@ -128,14 +128,17 @@ static int buffer_check_device(struct pci_dev *pdev, bool exported)
 static int buffer_take(struct buffer *buffer)
 {
 	struct pci_dev *pdev = buffer->provider->pdev;
-	int rc = buffer_reserve(buffer, 1);
-	void *memory;
+	void *memory = pci_alloc_p2pmem(pdev, buffer->length);
+	int rc;
 
-	if (rc)
-		return rc;
-	memory = pci_alloc_p2pmem(pdev, buffer->length);
 	if (!memory)
 		return -ENOSPC;
+	/* Only now: a length that no pool has must not decide how large the table is */
+	rc = buffer_reserve(buffer, 1);
+	if (rc) {
+		pci_free_p2pmem(pdev, memory, buffer->length);
+		return rc;
+	}
 	buffer_append(buffer, virt_to_page(memory), buffer->length);
 	return 0;
 }
