@@ -17,6 +17,7 @@
 
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
+#include <linux/dma-resv.h>
 #include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/iommu.h>
@@ -358,6 +359,20 @@ static int gpu_close(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* What no driver may do with pinned memory, and what a reset may do all the same */
+static int gpu_announce_move(int fd)
+{
+	struct dma_buf *dmabuf = dma_buf_get(fd);
+
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+	dma_resv_lock(dmabuf->resv, NULL);
+	dma_buf_move_notify(dmabuf);
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_put(dmabuf);
+	return 0;
+}
+
 static long gpu_ioctl(struct file *file, unsigned int command, unsigned long argument)
 {
 	struct p2pdma_test_gpu_export export;
@@ -365,6 +380,8 @@ static long gpu_ioctl(struct file *file, unsigned int command, unsigned long arg
 	struct dma_buf *dmabuf;
 	int fd;
 
+	if (command == P2PDMA_TEST_GPU_MOVE)
+		return gpu_announce_move(argument);
 	if (command != P2PDMA_TEST_GPU_EXPORT)
 		return -ENOTTY;
 	if (copy_from_user(&export, (void __user *)argument, sizeof(export)))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
-/* The one call of /dev/p2pdma_test_gpu-ADDRESS. For tests; nothing promises that it stays. */
+/* The calls of /dev/p2pdma_test_gpu-ADDRESS. For tests; nothing promises that it stays. */
 #ifndef P2PDMA_TEST_GPU_H
 #define P2PDMA_TEST_GPU_H
 
@@ -18,5 +18,8 @@ struct p2pdma_test_gpu_export {
 
 /* Returns the file descriptor of a dma-buf; EINVAL: no whole pages, or beyond the BAR */
 #define P2PDMA_TEST_GPU_EXPORT	_IOW(0xb7, 0x80, struct p2pdma_test_gpu_export)
+
+/* Tells who has attached to the dma-buf, whose fd is the argument, that it moves: pinned or not */
+#define P2PDMA_TEST_GPU_MOVE	_IO(0xb7, 0x81)
 
 #endif

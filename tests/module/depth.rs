@@ -6,6 +6,7 @@ use p2pdma_sys::*;
 
 use crate::{
     files::big_file_on_ext4,
+    gpu::{Layout, StandIn},
     objects::*,
     ring::{Request, Ring},
 };
@@ -27,16 +28,16 @@ impl Piece {
     }
 }
 
-/// `depth` pieces, one in eight of 1 MiB, up to 32 of these. In memory they lie 4, 8, 12, ... bytes off any page, in the file one
-/// block apart and the other way round.
-fn pieces(depth: usize) -> Vec<Piece> {
+/// `depth` pieces, one in eight of 1 MiB, up to 32 of these. In memory they lie `step` bytes apart, so that with a step of 4 they
+/// are 4, 8, 12, ... bytes off any page; in the file one block apart and the other way round.
+fn pieces(depth: usize, step: usize) -> Vec<Piece> {
     let large = |index: usize| index % 8 == 0 && index < 256;
     let lengths = (0..depth).map(|index| if large(index) { MIB } else { 4 * KIB });
-    let mut end = 4;
+    let mut end = step;
     let mut pieces: Vec<Piece> = lengths
         .map(|length| {
             let offset = end;
-            end += length + 4;
+            end += length + step;
             Piece { offset, position: 0, length }
         })
         .collect();
@@ -48,8 +49,8 @@ fn pieces(depth: usize) -> Vec<Piece> {
     pieces
 }
 
-fn buffer_for(pieces: &[Piece]) -> Buffer {
-    Buffer::of_gpu(pieces.iter().map(|piece| piece.offset + piece.length).max().expect("a piece"))
+fn room_for(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.offset + piece.length).max().expect("a piece")
 }
 
 /// Calls `transfer` with the pieces to be read, then to be written; holds the one against what the host wrote, the other
@@ -71,22 +72,25 @@ fn both_directions(file: &File, pieces: &[Piece], buffer: &Buffer, mut transfer:
     }
 }
 
-fn all_at_once(file: &File, depth: usize) {
-    let pieces = pieces(depth);
-    let buffer = buffer_for(&pieces);
+fn together(file: &File, pieces: &[Piece], buffer: &Buffer) {
     let pair = buffer.bind(file).expect("a pair");
-    let mut ring = Ring::deep(&pair, depth as u32);
+    let mut ring = Ring::deep(&pair, pieces.len() as u32);
     let wanted: Vec<i32> = pieces.iter().map(|piece| piece.length as i32).collect();
-    both_directions(file, &pieces, &buffer, |op| {
+    both_directions(file, pieces, buffer, |op| {
         let all: Vec<Request> = pieces.iter().map(|piece| piece.request(op)).collect();
-        assert_eq!(ring.together(&all), wanted, "depth {depth}");
+        assert_eq!(ring.together(&all), wanted, "depth {}", pieces.len());
     });
+}
+
+fn all_at_once(file: &File, depth: usize) {
+    let pieces = pieces(depth, 4);
+    together(file, &pieces, &Buffer::of_gpu(room_for(&pieces)));
 }
 
 /// As many threads as operations, each with an ioctl of its own.
 fn by_threads(file: &File, depth: usize) {
-    let pieces = pieces(depth);
-    let buffer = buffer_for(&pieces);
+    let pieces = pieces(depth, 4);
+    let buffer = Buffer::of_gpu(room_for(&pieces));
     let pair = buffer.bind(file).expect("a pair");
     both_directions(file, &pieces, &buffer, |op| {
         thread::scope(|scope| {
@@ -112,6 +116,19 @@ fn a_thousand_commands_in_flight_on_ext4() {
     let _alone = alone();
     let file = big_file_on_ext4("depth");
     DEPTHS.iter().for_each(|depth| all_at_once(&file, *depth));
+}
+
+/// Half a thousand runs, backwards in the BAR: 1 MiB goes over 16 of them, and of the small ones, a block apart, many go over two.
+#[test]
+fn a_thousand_commands_in_flight_on_memory_of_many_runs() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    let layout = Layout { segment: 64 * KIB, gap: 4 * KIB, reverse: true };
+    for file in [ssd(), big_file_on_ext4("runs")] {
+        let pieces = pieces(1024, 512);
+        let registered = gpu.register(0, room_for(&pieces).next_multiple_of(layout.segment), layout);
+        together(&file, &pieces, &registered.buffer);
+    }
 }
 
 #[test]

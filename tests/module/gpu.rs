@@ -82,6 +82,13 @@ impl StandIn {
         if fd >= 0 { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) } else { Err(errno()) }
     }
 
+    /// The driver moves what it exported, though it is pinned.
+    pub(crate) fn announce_move(&self, dmabuf: &OwnedFd) {
+        // SAFETY: no pointers.
+        let result = unsafe { libc::ioctl(self.window.as_raw_fd(), 0xb7 << 8 | 0x81, dmabuf.as_raw_fd()) };
+        assert_eq!(result, 0);
+    }
+
     /// A buffer of it, from `start` on, as the layout has it.
     pub(crate) fn register(&self, start: usize, length: usize, layout: Layout) -> Registered {
         let _parameters = layout.set();
@@ -150,7 +157,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn set(self) -> [Parameter; 3] {
+    pub(crate) fn set(self) -> [Parameter; 3] {
         let reverse = u8::from(self.reverse);
         [Parameter::set("segment", self.segment), Parameter::set("gap", self.gap), Parameter::set("reverse", reverse)]
     }

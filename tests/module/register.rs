@@ -199,6 +199,28 @@ fn register_refuses_by_its_table() {
 }
 
 #[test]
+fn memory_that_moves_though_it_is_pinned_is_used_no_more() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    for dynamic in [0, 1] {
+        let _parameter = Parameter::set("dynamic", dynamic);
+        let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
+        let buffer = register(device("GPU"), &dmabuf).expect("a buffer");
+        let pair = buffer.bind(&ssd()).expect("a pair");
+        let read = Request { op: P2PDMA_USER_READ, offset: 0, position: 0, length: 4096 };
+        assert_eq!(pair.io(read.op, 0, 0, 4096), Ok((4096, 0)));
+        gpu.announce_move(&dmabuf);
+        assert_eq!(pair.io(read.op, 0, 0, 4096), Err(libc::ENODEV));
+        assert_eq!(Ring::new(&pair).one(&read.entry(0)), -libc::ENODEV);
+        assert_eq!(buffer.read(0, 4096).unwrap_err(), libc::ENODEV);
+        assert_eq!(buffer.write(0, &[1]).unwrap_err(), libc::ENODEV);
+        register(device("GPU"), &dmabuf).expect("where it is now");
+        drop((pair, buffer));
+        eventually("the return of all memory", || held() == [0; 4]);
+    }
+}
+
+#[test]
 fn what_the_exporter_does_not_give_is_not_taken() {
     let _alone = alone();
     let gpu = StandIn::provided();

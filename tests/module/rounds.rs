@@ -12,6 +12,7 @@ use p2pdma_sys::*;
 use crate::{
     data::AREA,
     files::file_on_ext4,
+    gpu::{Layout, StandIn, held, register},
     log::note,
     objects::*,
     random::{Random, seed},
@@ -30,6 +31,8 @@ struct Round<'a> {
     random: &'a mut Random,
     files: &'a [File],
     thread: usize,
+    /// Whose memory is registered; without, memory is allocated.
+    gpu: Option<&'a StandIn>,
 }
 
 impl Round<'_> {
@@ -39,10 +42,9 @@ impl Round<'_> {
 
     /// Memory, a pair, some bytes written and read back elsewhere, and the end of it all in any order.
     fn run(&mut self) {
-        let (role, step) = if self.random.percent(90) { ("GPU", 4) } else { ("CMB", BLOCK) };
         let longest = if self.random.percent(10) { LONGEST } else { 32 * KIB };
         let length = 4 * KIB + self.any(longest, 512);
-        let buffer = Buffer::of(device(role), 2 * length + 4096).expect("room for four");
+        let (buffer, step) = self.memory(2 * length + 4096);
         let file = self.any(self.files.len(), 1);
         let file = &self.files[file];
         let pair = buffer.bind(file).expect("a pair");
@@ -59,6 +61,17 @@ impl Round<'_> {
         self.transfer(&pair, Request { op: P2PDMA_USER_READ, offset: to, position, length });
         assert!(buffer.read(to, length).expect("copied") == wanted, "the buffer at {to}");
         self.end(buffer, pair, position, length);
+    }
+
+    /// And what places in it have to be a multiple of.
+    fn memory(&mut self, length: usize) -> (Buffer, usize) {
+        if let Some(gpu) = self.gpu {
+            let start = self.thread * (64 * MIB / THREADS) + self.any(8 * MIB, 4 * KIB);
+            let dmabuf = gpu.export(start, length.next_multiple_of(4 * KIB)).expect("a dma-buf");
+            return (register(device("GPU"), &dmabuf).expect("a buffer"), BLOCK);
+        }
+        let (role, step) = if self.random.percent(90) { ("GPU", 4) } else { ("CMB", BLOCK) };
+        (Buffer::of(device(role), length).expect("room for four"), step)
     }
 
     fn transfer(&mut self, pair: &Pair, request: Request) {
@@ -86,9 +99,7 @@ impl Round<'_> {
     }
 }
 
-#[test]
-fn rounds_of_everything_from_four_threads_leave_nothing() {
-    let _alone = alone();
+fn rounds(gpu: Option<&StandIn>) {
     let (rounds, seed) = (setting("P2PDMA_ROUNDS", 400), seed());
     note(&format!("rounds: P2PDMA_SEED={seed}"));
     let files = [ssd(), file_on_ext4("rounds")];
@@ -98,10 +109,27 @@ fn rounds_of_everything_from_four_threads_leave_nothing() {
             let (mut random, files) = (Random::new(seed + thread as u64), &files);
             scope.spawn(move || {
                 for _ in 0..rounds.div_ceil(THREADS as u64) {
-                    Round { random: &mut random, files, thread }.run();
+                    Round { random: &mut random, files, thread, gpu }.run();
                 }
             });
         }
     });
     say(&format!("rounds: {rounds} in {} s, P2PDMA_SEED={seed}", start.elapsed().as_secs()));
+}
+
+#[test]
+fn rounds_of_everything_from_four_threads_leave_nothing() {
+    let _alone = alone();
+    rounds(None);
+}
+
+/// In runs of 16 KiB, each a page away from the next.
+#[test]
+fn rounds_of_everything_with_registered_memory_leave_nothing() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    let layout = Layout { segment: 16 * KIB, gap: 4 * KIB, reverse: false };
+    let _parameters = layout.set();
+    rounds(Some(&gpu));
+    eventually("the return of all memory", || held() == [0; 4]);
 }
