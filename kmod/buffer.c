@@ -241,7 +241,7 @@ static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length,
 }
 
 /* Between two steps: neither the machine nor a killed caller waits. */
-static int buffer_pause(void)
+int buffer_pause(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;

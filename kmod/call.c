@@ -8,7 +8,7 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
-#include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
@@ -19,16 +19,6 @@ struct call_header {
 	u32 flags;
 };
 
-static const struct call_op *call_find(const struct call_op *ops, size_t count, unsigned int number)
-{
-	size_t i;
-
-	for (i = 0; i < count; i++)
-		if (ops[i].number == number)
-			return &ops[i];
-	return NULL;
-}
-
 static int call_read(const struct call_op *op, struct call_header *args,
 		     const void __user *from, u32 size)
 {
@@ -36,7 +26,7 @@ static int call_read(const struct call_op *op, struct call_header *args,
 
 	if (size < op->size)
 		return -EINVAL;
-	if (size > PAGE_SIZE)
+	if (size > SZ_4K)
 		return -E2BIG;
 	rc = copy_struct_from_user(args, op->size, from, size);
 	if (rc)
@@ -78,18 +68,19 @@ int call_open(struct call *call, const char *name, const struct file_operations 
 }
 
 /* Finds and runs the handler of an ioctl; errors are as in uapi/p2pdma_user.h. */
-long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
+long call_dispatch(const struct call_op *op, size_t count, struct file *filp,
 		   unsigned int number, unsigned long arg)
 {
-	const struct call_op *op = call_find(ops, count, number);
+	const struct call_op *end = op + count;
 	u64 args[256 / sizeof(u64)] = {};
 	void __user *user = (void __user *)arg;
 	struct call call = { .object = filp->private_data, .filp = filp, .args = args };
 	u32 size;
 	int rc;
 
-	if (!op)
-		return -ENOTTY;
+	while (op->number != number)
+		if (++op == end)
+			return -ENOTTY;
 	if (get_user(size, (u32 __user *)user))
 		return -EFAULT;
 	rc = call_read(op, (struct call_header *)args, user, size);

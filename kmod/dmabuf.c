@@ -15,7 +15,6 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/sched/signal.h>
 
 #include "internal.h"
 
@@ -34,39 +33,33 @@ static const struct dma_buf_attach_ops dmabuf_ops = {
 	.move_notify = dmabuf_move_notify,
 };
 
-/* The address that the device has for its own memory, translated back */
+/* The address that the device has for its own memory, translated back; 0 if it is not in the BAR */
 static phys_addr_t dmabuf_phys(struct pci_dev *pdev, int bar, dma_addr_t address)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(&pdev->dev);
+	phys_addr_t phys = address - pci_bus_address(pdev, bar) + pci_resource_start(pdev, bar);
 
 	if (domain && domain->type != IOMMU_DOMAIN_IDENTITY)
-		return iommu_iova_to_phys(domain, address);
-	return address - pci_bus_address(pdev, bar) + pci_resource_start(pdev, bar);
-}
-
-static bool dmabuf_is_in_bar(struct pci_dev *pdev, int bar, dma_addr_t address)
-{
-	phys_addr_t phys = dmabuf_phys(pdev, bar, address);
-
-	return pci_resource_flags(pdev, bar) & IORESOURCE_MEM && pci_resource_len(pdev, bar) &&
-	       phys >= pci_resource_start(pdev, bar) && phys <= pci_resource_end(pdev, bar);
+		phys = iommu_iova_to_phys(domain, address);
+	if (!(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) ||
+	    phys < pci_resource_start(pdev, bar) || phys > pci_resource_end(pdev, bar))
+		return 0;
+	return phys;
 }
 
 static int dmabuf_add_page(struct buffer *buffer, int bar, dma_addr_t address,
 			   struct dev_pagemap **pagemap)
 {
-	struct pci_dev *pdev = buffer->provider->pdev;
-	unsigned long pfn = PHYS_PFN(dmabuf_phys(pdev, bar, address));
+	phys_addr_t phys = dmabuf_phys(buffer->provider->pdev, bar, address);
 
-	if (!dmabuf_is_in_bar(pdev, bar, address))
+	if (!phys)
 		return -EXDEV;
-	*pagemap = get_dev_pagemap(pfn, *pagemap);
+	*pagemap = get_dev_pagemap(PHYS_PFN(phys), *pagemap);
 	if (!*pagemap || (*pagemap)->type != MEMORY_DEVICE_PCI_P2PDMA)
 		return -ENXIO;
-	if (!buffer_append(buffer, pfn_to_page(pfn), PAGE_SIZE))
+	if (!buffer_append(buffer, pfn_to_page(PHYS_PFN(phys)), PAGE_SIZE))
 		return -EXDEV;
-	cond_resched();
-	return fatal_signal_pending(current) ? -EINTR : 0;
+	return buffer_pause();
 }
 
 /* Page by page: what is contiguous for the device behind an IOMMU need not be so in the BAR. */
@@ -89,7 +82,7 @@ static int dmabuf_add_entries(struct buffer *buffer)
 	struct scatterlist *entry;
 	int i, rc, bar = 0;
 
-	while (!dmabuf_is_in_bar(buffer->provider->pdev, bar, sg_dma_address(table->sgl)))
+	while (!dmabuf_phys(buffer->provider->pdev, bar, sg_dma_address(table->sgl)))
 		if (++bar == PCI_STD_NUM_BARS)
 			return -EXDEV;
 	rc = buffer_reserve(buffer, max(table->orig_nents, table->nents));

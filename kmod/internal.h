@@ -54,16 +54,11 @@ struct call_op {
 	int (*run)(struct call *call);
 };
 
-#define CALL_OP(_number, _struct, _run, _makes_fd) {	\
-	.number = (_number),				\
-	.size = sizeof(struct _struct),			\
-	.makes_fd = (_makes_fd),			\
-	.run = (_run),					\
-}
+#define CALL_OP(number, args, run, makes_fd) { number, sizeof(struct args), makes_fd, run }
 
 int call_open(struct call *call, const char *name, const struct file_operations *fops,
 	      void *object);
-long call_dispatch(const struct call_op *ops, size_t count, struct file *filp,
+long call_dispatch(const struct call_op *op, size_t count, struct file *filp,
 		   unsigned int number, unsigned long arg);
 
 /* --- donor.c: BARs for p2pdma --- */
@@ -132,6 +127,7 @@ int buffer_reserve(struct buffer *buffer, unsigned int capacity);
 bool buffer_append(struct buffer *buffer, struct page *page, u64 length);
 u64 buffer_end(const struct buffer *buffer);
 void buffer_drop(struct buffer *buffer);
+int buffer_pause(void);
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length);
 bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,
 		 u64 offset, u32 length);

@@ -60,14 +60,12 @@ static int device_queue(struct call *call)
 {
 	struct p2pdma_user_queue *args = call->args;
 	struct file *file = fget(args->fd);
-	struct block_device *bdev;
 	int rc = -ENOTBLK;
 
 	if (!file)
 		return -EBADF;
 	if (S_ISBLK(file_inode(file)->i_mode)) {
-		bdev = I_BDEV(file->f_mapping->host);
-		args->out_features = blk_queue_pci_p2pdma(bdev_get_queue(bdev)) ?
+		args->out_features = blk_queue_pci_p2pdma(bdev_get_queue(file_bdev(file))) ?
 				     P2PDMA_USER_QUEUE_P2PDMA : 0;
 		rc = 0;
 	}

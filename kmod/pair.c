@@ -98,7 +98,7 @@ static int pair_check(struct pair *pair)
 	if (rc)
 		return rc;
 	if (S_ISBLK(file_inode(target)->i_mode)) {
-		pair->bdev = I_BDEV(target->f_mapping->host);
+		pair->bdev = file_bdev(target);
 		pair_align_as_device(pair);
 	} else {
 		pair->bdev = file_inode(target)->i_sb->s_bdev;
