@@ -124,6 +124,8 @@ static int donor_choose_bar(struct pci_dev *pdev, int bar)
 		if (from == to || pci_resource_flags(pdev, bar) & IORESOURCE_MEM)
 			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar,
 				&pdev->resource[bar], donor_refusal(pdev, bar));
+	if (best < 0 && from != to && !pci_select_bars(pdev, IORESOURCE_MEM))
+		pci_err(pdev, "it has no memory BAR to give; choose another device\n");
 	return best;
 }
 
