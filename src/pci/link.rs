@@ -133,7 +133,7 @@ impl Link {
     /// use p2pdma::pci::{Link, LinkSpeed};
     ///
     /// let nvme = Link { speed: LinkSpeed::Gt16, width: 4 };
-    /// assert_eq!(nvme.data_bytes_per_second(256), Some(7_305_986_911));
+    /// assert_eq!(nvme.data_bytes_per_second(256), Some(7_306_131_456));
     /// ```
     #[must_use]
     pub fn data_bytes_per_second(&self, max_payload: u16) -> Option<u64> {
