@@ -50,6 +50,9 @@ pub enum Error {
     /// The kernel's rules allow no transfer between the two devices.
     #[error("{0}")]
     NoRoute(Refusal),
+    /// Bytes did not arrive, though the kernel's rules allow the route and the operation ended well.
+    #[error("{0}")]
+    Disproved(Refusal),
     /// The file cannot do direct I/O into peer memory: block stack, filesystem or open flags.
     #[error("{0}")]
     NoDirectIo(Refusal),
@@ -90,6 +93,7 @@ impl Error {
     pub fn refusal(&self) -> &Refusal {
         match self {
             Self::NoRoute(r)
+            | Self::Disproved(r)
             | Self::NoDirectIo(r)
             | Self::ForeignProvider(r)
             | Self::Invalid(r)

@@ -39,8 +39,8 @@
 //!   SIGBUS. CPU access is by system call: [`memory::Copier`].
 //! - **It gives no address**, neither physical nor of a bus.
 //! - **A receipt is not a proof.** The kernel's yes is not enough where an IOMMU or a virtual machine's switch disagrees:
-//!   such a machine reports success and delivers nothing. Compare data once before trusting a route
-//!   (`p2pbench run --verify`).
+//!   such a machine reports success and delivers nothing. Prove a route once before trusting it
+//!   ([`transfer::Prover`], `p2pbench run --verify`).
 //! - **Completion is not visibility to a GPU.** Before a kernel reads what arrived, make the vendor's flush call.
 //!
 //! # The house
@@ -48,7 +48,7 @@
 //! A room uses only the floors below it; `tests/floors.rs` parses every path and holds the code to this.
 //!
 //! ```text
-//! 5  transfer                     Queue, Pair, Receipt
+//! 5  transfer                     Queue, Pair, Receipt | Mover, Plan, Summary | Prover
 //! 4  verdict                      may a file's bytes go direct, and if not, why
 //! 3  topology  storage  memory    facts -> tree and routes | what lies under a file | peer memory, copies
 //! 2  machine                      the only seam: where facts are read, who executes I/O; host, mock, recorded
@@ -57,7 +57,8 @@
 //! ```
 //!
 //! One byte's way: [`storage::File`] + [`memory::PeerSlice`] -> [`verdict::Verdict`] -> [`transfer::Pair`] ->
-//! [`transfer::Queue`] -> [`transfer::Receipt`]. No step goes back up.
+//! [`transfer::Queue`] -> [`transfer::Receipt`]. No step goes back up. What is not aligned goes by a [`transfer::Mover`] above the
+//! queue: a [`transfer::Plan`] before, a [`transfer::Summary`] after.
 //!
 //! Memory is of two kinds, mapped or behind a buffer of the module's, and below [`transfer::Pair`] nobody asks which but
 //! `transfer/target.rs`, which binds it: the data then go downhill by themselves. An operation owns its memory (a view, which

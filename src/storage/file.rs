@@ -10,7 +10,7 @@ use std::{
 use super::{Source, Stack};
 use crate::{
     Error, Result,
-    machine::{Access, DioAlignment, FileFacts, FileKind, Machine, MachineId, OpenFile, hole_from},
+    machine::{Access, DeviceNumber, DioAlignment, FileFacts, FileKind, Machine, MachineId, OpenFile, hole_from},
 };
 
 /// A regular file or block device, open with `O_DIRECT` unless it was asked for [`buffered`](Self::buffered). Cheap to clone;
@@ -89,6 +89,11 @@ impl File {
 
     pub(crate) fn machine(&self) -> MachineId {
         self.inner.source.machine.id()
+    }
+
+    /// The block device that it is or lies on.
+    pub(crate) fn device(&self) -> DeviceNumber {
+        self.inner.open.kind.device()
     }
 
     /// The name it was opened by.

@@ -12,6 +12,7 @@
 
 mod causes;
 mod counters;
+mod files;
 mod flight;
 mod lane;
 mod mover;
@@ -19,6 +20,7 @@ mod options;
 mod pair;
 mod plan;
 mod policy;
+mod proof;
 mod queue;
 mod receipt;
 mod staging;
@@ -33,6 +35,7 @@ pub use options::Options;
 pub use pair::Pair;
 pub use plan::{Limits, Plan, Reason, Request, Segment, Segments, Way};
 pub use policy::Policy;
+pub use proof::Prover;
 pub use queue::{Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};
 pub use summary::Summary;

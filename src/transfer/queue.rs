@@ -10,18 +10,16 @@ use std::{
     io,
     mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use super::{
     counters::Counters,
+    files::Files,
     flight::{Action, Flight, Operation},
     options::{LONGEST, Options},
-    pair::{Pair, Registration},
+    pair::Pair,
     receipt::{OperationId, Receipt},
     target::Target,
 };
@@ -62,10 +60,7 @@ pub struct Queue {
     id: u64,
     machine: Machine,
     deadline: Duration,
-    /// Who uses which place of the ring's file table.
-    files: Vec<Weak<Registration>>,
-    /// Places that were given back while operations used them, or other pairs.
-    leaving: Vec<u32>,
+    files: Files,
     /// Operations that were taken and not yet started.
     pending: usize,
     counters: Counters,
@@ -89,8 +84,7 @@ impl Queue {
             id: QUEUES.fetch_add(1, Ordering::Relaxed),
             machine: machine.clone(),
             deadline: deadline.min(LONGEST),
-            files: Vec::new(),
-            leaving: Vec::new(),
+            files: Files::default(),
             pending: 0,
             ring: ManuallyDrop::new(machine.ring(depth)?),
             counters: Counters::enter(machine.id()),
@@ -147,53 +141,11 @@ impl Queue {
     /// [`Error::Invalid`] for another queue's pair; [`Error::Io`] when the ring does not let go.
     pub fn unbind(&mut self, pair: Pair) -> Result<()> {
         self.check_own(&pair)?;
-        let slot = pair.registration.slot;
-        match Arc::into_inner(pair.registration) {
-            Some(last) => self.ring.unregister(slot).map_err(|source| registered(&last.target.file, source)),
-            None => {
-                self.leaving.retain(|&leaving| leaving != slot);
-                self.leaving.push(slot);
-                Ok(())
-            }
-        }
-    }
-
-    /// Lets go of what was given back while operations kept it.
-    fn leave(&mut self) {
-        let (ring, files) = (&mut self.ring, &self.files);
-        self.leaving.retain(|&slot| {
-            let kept = files.get(slot as usize).is_some_and(|place| place.strong_count() > 0);
-            // What the ring does not let go of now, it does when the place is wanted.
-            kept || ring.unregister(slot).is_err()
-        });
+        self.files.give_back(&mut **self.ring, pair.registration)
     }
 
     fn pair(&mut self, target: Target, owner: Option<Owner>) -> Result<Pair> {
-        let known = self.files.iter().filter_map(Weak::upgrade).find(|known| known.target.same(&target));
-        let registration = match known {
-            Some(known) => known,
-            None => self.register(target)?,
-        };
-        Ok(Pair { registration, owner })
-    }
-
-    /// Puts it into the first place of the ring's table that nobody uses.
-    fn register(&mut self, target: Target) -> Result<Arc<Registration>> {
-        let unused = self.files.iter().position(|place| place.strong_count() == 0);
-        let place = unused.unwrap_or(self.files.len());
-        let slot = u32::try_from(place).ok().filter(|&slot| slot < self.ring.files()).ok_or_else(|| {
-            let cause = format!("the queue already works on {place} files");
-            let cure = "unbind pairs that are done with, or make another queue";
-            Error::QueueFull(Refusal::new(&target.file, cause, cure))
-        })?;
-        self.leaving.retain(|&leaving| leaving != slot);
-        self.ring.register(slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
-        let registration = Arc::new(Registration { queue: self.id, slot, target });
-        match self.files.get_mut(place) {
-            Some(unused) => *unused = Arc::downgrade(&registration),
-            None => self.files.push(Arc::downgrade(&registration)),
-        }
-        Ok(registration)
+        Ok(Pair { registration: self.files.take(&mut **self.ring, self.id, target)?, owner })
     }
 
     pub(super) fn check_own(&self, pair: &Pair) -> Result<()> {
@@ -344,9 +296,7 @@ impl Queue {
     pub fn poll(&mut self) -> Option<Receipt> {
         while let Some(completion) = self.ring.reap() {
             let receipt = self.flight.end(completion);
-            if !self.leaving.is_empty() {
-                self.leave();
-            }
+            self.files.tidy(&mut **self.ring);
             if let Some(receipt) = receipt {
                 self.counters.note(&receipt);
                 return Some(receipt);
@@ -426,24 +376,9 @@ fn full(pair: &Pair) -> Error {
     Error::QueueFull(Refusal::new(pair.file(), "as many operations fly as the queue is deep", "wait"))
 }
 
-fn registered(file: &File, source: io::Error) -> Error {
-    Error::syscall("io_uring_register", file, source, "see the errno")
-}
-
 fn entered(source: io::Error) -> Error {
     let refusal = Refusal::new("queue", "the ring took nothing", "see the errno");
     Error::Io { refusal, source: SyscallError { call: "io_uring_enter", source } }
-}
-
-impl Queue {
-    /// Takes the files out of the ring. The kernel tears a ring down some time after it was closed (`io_ring_exit_work`), and
-    /// whoever opens the device or unmounts the filesystem next would find it busy until then.
-    fn let_go(&mut self) {
-        for slot in (0..).take(self.files.len()) {
-            // What it does not let go of now, it does then.
-            let _ = self.ring.unregister(slot);
-        }
-    }
 }
 
 /// The ring's, for epoll(7) and its like: it can be read when an operation has ended. A mock machine's does not tell of
@@ -464,7 +399,7 @@ impl Drop for Queue {
             LEAKED.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.let_go();
+        self.files.let_go(&mut **self.ring);
         // SAFETY: neither is used after this; drop runs once. Nothing flies, and what is left in the ring's submission
         // queue goes with the ring, unseen by the kernel: it holds no address.
         unsafe {

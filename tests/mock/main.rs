@@ -4,6 +4,7 @@
 
 mod memory;
 mod module;
+mod proof;
 mod queue;
 mod routes;
 mod transfer;

@@ -15,6 +15,8 @@ pub enum Fault {
     Short(u32),
     /// It ends with this errno (`EIO` is 5) and moves nothing.
     Errno(i32),
+    /// It says that every byte has moved, and none has: as behind an IOMMU that sends peer traffic elsewhere.
+    Lie,
     /// It never ends, as on a device that does not answer: its memory and file are not given back while the process lives.
     Withheld,
     /// The filesystem takes it through the page cache. Only of a command of the module's, which tells; other operations

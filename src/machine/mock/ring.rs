@@ -153,6 +153,13 @@ impl MockRing {
         Ok(Submission { place, length: length.min(most), ..*submission })
     }
 
+    /// What it would end with, had it been done.
+    fn lie(&self, submission: &Submission) -> Completion {
+        let length = |done: Submission| i32::try_from(done.length).unwrap_or(i32::MAX);
+        let told = self.resolve(submission, u32::MAX).map_or_else(|errno| -errno, length);
+        Completion { tag: submission.tag, result: told }
+    }
+
     /// To the kernel, if it is one that the kernel is to do. Gives the completion of one that is not.
     ///
     /// # Safety
@@ -238,6 +245,7 @@ impl MockRing {
         };
         let completion = match fault {
             Some(Fault::Withheld) => None,
+            Some(Fault::Lie) => Some(self.lie(submission)),
             Some(Fault::Errno(errno)) => Some(Completion { tag: submission.tag, result: -errno.max(1) }),
             _ if !self.held.is_empty() => {
                 self.held.push_back(Step::Operation(Held::new(submission, most)));

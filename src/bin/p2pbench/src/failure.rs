@@ -74,7 +74,7 @@ impl Failure {
 
 fn library_code(error: &Error) -> u8 {
     match error {
-        Error::NoRoute(_) | Error::NoDirectIo(_) | Error::ForeignProvider(_) => 1,
+        Error::NoRoute(_) | Error::Disproved(_) | Error::NoDirectIo(_) | Error::ForeignProvider(_) => 1,
         Error::Invalid(_) | Error::NotFound(_) => 2,
         Error::NotAllowed(_) => 3,
         _ => 4,
@@ -123,6 +123,7 @@ mod tests {
     fn each_kind_of_no_has_its_code() {
         let refusal = || Refusal::new("a", "b", "c");
         assert_eq!(library_code(&Error::NoRoute(refusal())), 1);
+        assert_eq!(library_code(&Error::Disproved(refusal())), 1);
         assert_eq!(library_code(&Error::NoDirectIo(refusal())), 1);
         assert_eq!(library_code(&Error::ForeignProvider(refusal())), 1);
         assert_eq!(library_code(&Error::Invalid(refusal())), 2);
