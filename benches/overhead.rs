@@ -1,16 +1,17 @@
-//! What the library costs on top of the kernel, on the mock machine: scan, route, and one read through a queue.
+//! What the library costs on top of the kernel, on the mock machine: scan, route, and one read through a queue
+//! and through a mover.
 //!
 //! `cargo bench --bench overhead`. No figure of this is one of hardware.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use p2pdma::{
-    machine::{Access, Machine, Mock, mock::Cpu},
+    machine::{Access, Direction, Machine, Mock, mock::Cpu},
     memory::Provider,
     pci::Address,
     storage::File,
     topology::Topology,
-    transfer::{Options, Queue},
+    transfer::{Mover, Options, Policy, Queue, Summary},
 };
 
 fn switch() -> Machine {
@@ -43,5 +44,22 @@ fn reads(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, topology, reads);
+/// What path truth costs: the same operation by a queue, by a mover, and the plan by itself.
+fn movers(criterion: &mut Criterion) {
+    let machine = switch();
+    let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
+    let memory = Provider::find(&machine, address("0000:05:00.0")).and_then(|p| p.allocate(4096)).expect("memory");
+    let queue = Queue::new(&machine, Options::default().depth(1)).expect("a queue");
+    let mut mover = Mover::new(queue, Policy::DirectOnly);
+    let lane = mover.bind(&file, &memory).expect("a lane");
+    let slice = memory.all();
+    criterion.bench_function("MOCK read of 4 KiB by a mover", |bencher| {
+        bencher.iter(|| mover.read(&lane, 4096, &slice).and_then(Summary::complete).expect("a complete read"));
+    });
+    criterion.bench_function("plan of 4 KiB", |bencher| {
+        bencher.iter(|| lane.plan(Policy::DirectOnly, Direction::Read, 4096, &slice).expect("a plan"));
+    });
+}
+
+criterion_group!(benches, topology, reads, movers);
 criterion_main!(benches);

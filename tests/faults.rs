@@ -18,7 +18,7 @@ use p2pdma::{
     memory::{Copier, HostMemory, PeerMemory, Provider},
     pci::Address,
     storage::File,
-    transfer::{Options, Queue, Receipt, leaked_queues},
+    transfer::{Fate, Options, Queue, Receipt, leaked_queues},
     verdict::Way,
 };
 
@@ -277,6 +277,28 @@ fn every_operation_may_fail_at_once() {
         assert!(matches!(batch.queue.wait(), Err(Error::Deadline(_))));
         drop(batch);
         assert_eq!(leaked_queues(), before + 1);
+    }
+}
+
+#[test]
+fn a_cancel_says_whether_dma_may_still_land() {
+    let _alone = alone();
+    for kind in READS {
+        let before = leaked_queues();
+        let mut batch = Batch::start(kind, &[(3, Fault::Withheld)], SOON);
+        let ids: Vec<_> = batch.numbers.iter().map(|(&id, &number)| (id, number)).collect();
+        let flying = ids.iter().filter(|(id, _)| batch.queue.cancel(*id).expect("told") == Fate::Flying);
+        assert_eq!(flying.map(|(_, number)| *number).collect::<Vec<_>>(), [3], "the others are over, cancelled or not");
+        assert_eq!(batch.queue.in_flight(), 8, "no receipt is lost by it");
+        let receipts = batch.receipts(BATCH - 1);
+        let whole = |receipt: &Receipt| receipt.bytes_direct() == BLOCK as u64 && receipt.complete().is_ok();
+        assert!(
+            receipts.values().all(|receipt| whole(receipt) || receipt.errno() == Some(libc::ECANCELED)),
+            "{receipts:?}"
+        );
+        assert!(matches!(batch.queue.wait(), Err(Error::Deadline(_))));
+        drop(batch);
+        assert_eq!(leaked_queues(), before + 1, "what flies on is kept");
     }
 }
 

@@ -89,6 +89,12 @@ impl Flight {
         Some(operation.receipt(completion))
     }
 
+    /// Whether an operation is still in flight.
+    pub(super) fn holds(&self, id: OperationId) -> bool {
+        let place = self.places.get(id.place());
+        place.is_some_and(|place| place.operation.is_some() && u64::from(place.generation) == id.0 >> 32)
+    }
+
     /// Takes out an operation that flies, or that was never submitted.
     pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
         let index = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;

@@ -36,6 +36,6 @@ pub use pair::Pair;
 pub use plan::{Limits, Plan, Reason, Request, Segment, Segments, Way};
 pub use policy::Policy;
 pub use proof::Prover;
-pub use queue::{Queue, leaked_queues};
+pub use queue::{Fate, Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};
 pub use summary::Summary;

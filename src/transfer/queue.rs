@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "lends memory to the ring; the flight table owns it meanwhile")]
 
 use std::{
+    collections::VecDeque,
     io,
     mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd},
@@ -25,12 +26,17 @@ use super::{
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
-    machine::{Full, Machine, Place, Ring, Submission},
+    machine::{Full, Machine, Ring, Submission},
     memory::{Owner, PeerMemory, Slice},
     storage::File,
     topology::Topology,
     verdict::Verdict,
 };
+
+mod cancel;
+mod sync;
+
+pub use cancel::Fate;
 
 static QUEUES: AtomicU64 = AtomicU64::new(0);
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -64,6 +70,8 @@ pub struct Queue {
     /// Operations that were taken and not yet started.
     pending: usize,
     counters: Counters,
+    /// Receipts that a cancel came across.
+    ended: VecDeque<Receipt>,
     /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
     ring: ManuallyDrop<Box<dyn Ring>>,
     flight: ManuallyDrop<Flight>,
@@ -88,6 +96,7 @@ impl Queue {
             pending: 0,
             ring: ManuallyDrop::new(machine.ring(depth)?),
             counters: Counters::enter(machine.id()),
+            ended: VecDeque::with_capacity(depth as usize),
             flight: ManuallyDrop::new(Flight::new(depth)),
         })
     }
@@ -176,50 +185,6 @@ impl Queue {
         self.push(Action::Write, pair, offset, slice.into())
     }
 
-    /// Takes a write that ends when its bytes, and what is needed to find them again, are on stable storage
-    /// (`RWF_DSYNC`). For many writes, one [`sync`](Self::sync) behind all of them costs less.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write); [`Error::Invalid`] on the module's way, whose commands have no flags: write, and then sync.
-    pub fn write_through(&mut self, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<OperationId> {
-        let slice = slice.into();
-        if let Place::Buffer(_) = slice.view().place() {
-            return Err(pair.bad("the module's commands know no write-through", "write, wait and then sync the file"));
-        }
-        self.push(Action::WriteThrough, pair, offset, slice)
-    }
-
-    /// Takes a data-sync of a file (fdatasync(2), `IORING_OP_FSYNC`): when it ends, what was written by operations that
-    /// had ended before it was taken is on stable storage. Those that still fly may be or not.
-    ///
-    /// ```
-    /// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
-    /// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
-    /// let file = File::open(&machine, "/dev/nvme0n1", Access::ReadWrite)?;
-    /// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
-    /// let mut queue = Queue::new(&machine, Default::default())?;
-    /// let pair = queue.bind(&file, &memory)?;
-    /// queue.write(&pair, 0, memory.all())?;
-    /// queue.wait()?.complete()?;
-    /// queue.sync(&file)?;
-    /// queue.wait()?.complete()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::QueueFull`], and [`Error::Io`] when the file cannot be registered.
-    #[doc(alias = "fdatasync")]
-    pub fn sync(&mut self, file: &File) -> Result<OperationId> {
-        self.check_machine(file)?;
-        let pair = self.pair(Target::file(file), None)?;
-        let operation = Operation::new(Action::Sync, 0, None, &pair.registration);
-        let id = self.flight.take(operation).map_err(|_| full(&pair))?;
-        let pushed = self.ring.push_sync(pair.registration.slot, id.0);
-        self.taken(id, pushed, &pair)
-    }
-
     fn push(&mut self, action: Action, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
         self.check_own(pair)?;
         let length = pair.check(action.direction(), offset, &slice)?;
@@ -285,15 +250,19 @@ impl Queue {
         self.flight.depth()
     }
 
-    /// How many operations are in flight or waiting to be started.
+    /// How many operations are in flight, waiting to be started, or over without their receipt having been taken from here.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.flight.len()
+        self.flight.len() + self.ended.len()
     }
 
     /// The receipt of an operation that has ended, if there is one. No system call, unless the last operation of a pair that
     /// was given back has ended.
     pub fn poll(&mut self) -> Option<Receipt> {
+        self.ended.pop_front().or_else(|| self.reap())
+    }
+
+    fn reap(&mut self) -> Option<Receipt> {
         while let Some(completion) = self.ring.reap() {
             let receipt = self.flight.end(completion);
             self.files.tidy(&mut **self.ring);

@@ -200,6 +200,7 @@ pub(super) fn explain(errno: i32, way: Option<Way>) -> (&'static str, &'static s
         libc::EINVAL => {
             ("the kernel took offset, length or address for misaligned or out of range", "see what the file asks for")
         }
+        libc::ECANCELED => ("it was cancelled before a device had it", "ask again if it is wanted after all"),
         libc::ENOSPC => ("the filesystem is full", "free some space"),
         libc::ENODEV | libc::ENXIO => ("the device has gone", "see what the kernel log says"),
         _ => ("the device or its driver failed it", "see what the kernel log says"),

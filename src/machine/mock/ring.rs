@@ -310,6 +310,10 @@ impl Ring for MockRing {
         Ok(())
     }
 
+    fn cancel(&mut self, tag: u64) -> io::Result<()> {
+        self.kernel.cancel(tag)
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.kernel.as_fd()
     }

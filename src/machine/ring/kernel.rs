@@ -89,6 +89,11 @@ impl Ring for KernelRing {
         unsafe { self.uring.submission().push(&sync) }.map_err(|_| Full)
     }
 
+    fn cancel(&mut self, tag: u64) -> io::Result<()> {
+        let now = types::Timespec::new();
+        self.uring.submitter().register_sync_cancel(Some(now), types::CancelBuilder::user_data(tag))
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring has its descriptor open, and is borrowed as long as what this gives.
         unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }

@@ -92,6 +92,9 @@ pub(crate) trait Ring: fmt::Debug + Send {
     /// Takes a data-sync of the file in place `slot`. It starts at the next `enter`.
     fn push_sync(&mut self, slot: u32, tag: u64) -> Result<(), Full>;
 
+    /// Cancels what can be cancelled of an operation that was started, without waiting. Its completion comes either way.
+    fn cancel(&mut self, tag: u64) -> io::Result<()>;
+
     /// What can be polled for completions.
     fn as_fd(&self) -> BorrowedFd<'_>;
 
