@@ -50,7 +50,8 @@ pub use mock::Mock;
 pub use module::Module;
 pub use p2pmem::P2pmem;
 pub use recorder::Recorder;
-pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Submission};
+pub use ring::Entry;
+pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Submission, prepare};
 pub use snapshot::{NotRecorded, Snapshot};
 
 /// A machine: this one, a mock, or the recorded facts of one. Cheap to clone; clones are the same machine.

@@ -10,7 +10,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::mock;
+use super::{
+    mock,
+    ring::{Place, Submission},
+};
 use crate::{SyscallError, control, pci::Address};
 
 pub use crate::control::{Bound, Features, Info, Moved, Stats, Transfer};
@@ -205,6 +208,20 @@ impl Pair {
         match &self.0 {
             OfModule::Host(pair) => pair.io(transfer),
             OfModule::Mock(pair) => pair.io(transfer),
+        }
+    }
+}
+
+impl Pair {
+    /// Where the kernel finds the memory of an operation; `None` when a mock machine's module refuses it.
+    pub(super) fn place(&self, submission: &Submission, offset: u64) -> Option<Place> {
+        let Submission { direction, offset: position, length, .. } = *submission;
+        match &self.0 {
+            OfModule::Host(_) => Some(Place::Buffer(offset)),
+            OfModule::Mock(pair) => {
+                pair.check(Transfer { direction, offset, position, length }).ok()?;
+                Some(Place::Address(pair.address(offset)))
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod options;
 mod pair;
 mod plan;
 mod policy;
+mod prepare;
 mod proof;
 mod queue;
 mod receipt;

@@ -256,7 +256,7 @@ impl Pair {
     }
 
     /// What the module refuses before it asks the file. Kernel: `io_check` in `kmod/io.c`.
-    pub(super) fn check(&self, transfer: Transfer) -> Result<(), Errno> {
+    pub(in crate::machine) fn check(&self, transfer: Transfer) -> Result<(), Errno> {
         let Binding { memory, bound, .. } = &*self.0;
         let Transfer { direction, offset, position, length } = transfer;
         let allowed = match direction {
@@ -277,7 +277,7 @@ impl Pair {
     }
 
     /// Where in this process its buffer lies. The caller must have found the offset within it.
-    pub(super) fn address(&self, offset: u64) -> *mut u8 {
+    pub(in crate::machine) fn address(&self, offset: u64) -> *mut u8 {
         self.0.memory.map.as_mut_ptr().wrapping_add(usize::try_from(offset).unwrap_or(0))
     }
 

@@ -125,7 +125,7 @@ impl Ring for KernelRing {
 
 /// Plain READ and WRITE: 6.12 refuses fixed buffers in peer memory (`io_pin_pages` pins for the long term). What lies in a
 /// buffer of the module's has no address, and goes by a command.
-fn entry(submission: &Submission) -> squeue::Entry {
+pub(super) fn entry(submission: &Submission) -> squeue::Entry {
     let Submission { direction, through, file, offset, place, length, tag } = *submission;
     let file = types::Fixed(file);
     match (place, direction) {

@@ -13,6 +13,7 @@ use std::{
 use super::module::Pair;
 use crate::control::Direction;
 
+pub use io_uring::squeue::Entry;
 pub(crate) use kernel::KernelRing;
 
 /// One operation, in the ring's own terms.
@@ -110,4 +111,14 @@ pub(crate) trait Ring: fmt::Debug + Send {
 
     /// The next completion, if there is one. No system call.
     fn reap(&mut self) -> Option<Completion>;
+}
+
+/// An operation as the kernel takes it, for a ring of others. A mock machine's module is no module of the kernel's: its commands
+/// become what they stand for. `None` where the module would refuse it.
+pub(crate) fn prepare(registrant: Registrant<'_>, submission: &Submission) -> Option<Entry> {
+    let place = match (registrant, submission.place) {
+        (Registrant::Pair(pair), Place::Buffer(offset)) => pair.place(submission, offset)?,
+        (_, place) => place,
+    };
+    Some(kernel::entry(&Submission { place, ..*submission }))
 }
