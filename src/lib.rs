@@ -65,8 +65,8 @@
 //! keeps mapping or buffer) and its target (the file, and the descriptor that binds it to the buffer), and the ring has it by
 //! its place in the file table.
 //!
-//! `unsafe` stands in eight files, each with its policy at the top: `control/ioctl.rs`, `machine/statx.rs`,
-//! `machine/ring/mod.rs` (the trait's promise), `machine/ring/kernel.rs`, `machine/mock/ring.rs`,
+//! `unsafe` stands in nine files, each with its policy at the top: `control/ioctl.rs`, `machine/statx.rs`,
+//! `machine/cachestat.rs`, `machine/ring/mod.rs` (the trait's promise), `machine/ring/kernel.rs`, `machine/mock/ring.rs`,
 //! `memory/copier.rs`, `transfer/queue.rs`, `transfer/prepare.rs` (what engines with a ring of their own promise).
 
 mod control;

@@ -17,7 +17,7 @@ use p2pdma::{
     memory::{Copier, HostMemory, PeerMemory, Provider},
     pci::Address,
     storage::File,
-    transfer::{Evidence, Lane, Mover, Options, Piece, Policy, Queue, Reason, Summary},
+    transfer::{Evidence, Lane, Mover, Options, Piece, Policy, Queue, Reason, Sight, Summary},
     verdict::Way,
 };
 use proptest::prelude::*;
@@ -426,4 +426,26 @@ fn pieces_that_share_a_block_do_not_undo_one_another() {
         assert!(end.is_ok() && summaries.iter().all(is_whole), "{end:?} {summaries:?}");
         assert_moved(&job, &plot, &ground, &summaries);
     }
+}
+
+#[test]
+fn a_copy_that_nobody_tells_of_is_seen_in_the_page_cache() {
+    let faults = vec![(1, Fault::Buffered)];
+    let Ground { memory, mut mover, lane, .. } = Plot { faults, ..Plot::default() }.lay();
+    let memory = memory.slice(..4096).expect("a slice");
+    assert_eq!(mover.witness(&lane), Sight::Unknown, "nothing to compare with");
+    let first = mover.read(&lane, 0, &memory).expect("a summary");
+    assert_eq!((first.evidence(), first.is_suspect()), (Some(Evidence::Witnessed), false));
+    let copied = mover.read(&lane, 0, &memory).expect("a summary");
+    assert_eq!(copied.evidence(), Some(Evidence::Inferred), "not looked at within a second, or seen on a slow machine");
+    assert!(copied.is_suspect() || mover.witness(&lane) == Sight::Grown);
+    assert_eq!(mover.witness(&lane), Sight::Still);
+}
+
+#[test]
+fn a_copy_in_the_first_call_makes_it_suspect() {
+    let mut ground = Plot { faults: vec![(0, Fault::Buffered)], ..Plot::default() }.lay();
+    let summary =
+        ground.mover.read(&ground.lane, 0, &ground.memory.slice(..4096).expect("a slice")).expect("a summary");
+    assert_eq!((summary.evidence(), summary.is_suspect()), (Some(Evidence::Inferred), true));
 }

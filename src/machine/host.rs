@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Backing, MachineKind, Module, Seam,
+    Backing, MachineKind, Module, Seam, cachestat,
     facts::{Facts, resolve},
     file::{self, Access, FileFacts, FileKind, OpenFile, not_a_file, not_opened},
     module::OfModule,
@@ -51,6 +51,10 @@ impl Seam for Host {
 
     fn module(self: Arc<Self>) -> Result<Module> {
         control::Node::open().map(|node| Module(OfModule::Host(node))).map_err(control::no_node)
+    }
+
+    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
+        cachestat::pages(file)
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

@@ -15,6 +15,7 @@
 //!
 //! Everything above it is the same code on all. A [`Recorder`] around any of them makes the file.
 
+mod cachestat;
 mod facts;
 mod file;
 mod host;
@@ -31,7 +32,7 @@ mod statx;
 
 use std::{
     fmt,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::{
         Arc,
@@ -106,6 +107,9 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
     fn backing(&self, provider: Address, length: usize) -> Result<Backing>;
     fn module(self: Arc<Self>) -> Result<Module>;
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>>;
+
+    /// Pages of an open file of this machine in the page cache; `None` where that cannot be told.
+    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64>;
 
     /// See [`Machine::missing`]: only a recording lacks facts.
     fn missing(&self) -> Vec<String> {
@@ -187,6 +191,10 @@ impl Machine {
         let module = Arc::clone(&self.seam).module()?;
         let info = module.info().map_err(|error| control::refuse(control::NODE, error))?;
         if info.major == control::MAJOR { Ok(module) } else { Err(control::other_version(info.major)) }
+    }
+
+    pub(crate) fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
+        self.seam.cached(file)
     }
 
     pub(crate) fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

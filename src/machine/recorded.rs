@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    os::fd::BorrowedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -74,6 +75,10 @@ impl Seam for Recorded {
 
     fn module(self: Arc<Self>) -> Result<Module> {
         Err(only_facts(control::NODE, "the module cannot be asked"))
+    }
+
+    fn cached(&self, _file: BorrowedFd<'_>) -> Option<u64> {
+        None
     }
 
     fn ring(&self, _depth: u32) -> Result<Box<dyn Ring>> {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::BorrowedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -142,6 +143,10 @@ impl Seam for Tape {
 
     fn module(self: Arc<Self>) -> Result<Module> {
         self.machine.module()
+    }
+
+    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
+        self.machine.cached(file)
     }
 
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {

@@ -9,6 +9,7 @@ use super::{
     pair::{MOST, Pair},
     plan::{Limits, Plan, Reason, Request},
     policy::Policy,
+    witness::Witness,
 };
 use crate::{
     Error, Refusal, Result,
@@ -36,6 +37,7 @@ struct Inner {
     limits: Limits,
     /// Where the file ends, as far as it was looked at and written here.
     end: AtomicU64,
+    witness: Witness,
 }
 
 impl Lane {
@@ -57,7 +59,8 @@ impl Lane {
             barrier: refused.as_ref().map(|_| Reason::Verdict),
         };
         let (file, end) = (file.clone(), AtomicU64::new(file.end()?));
-        Ok(Self { inner: Arc::new(Inner { file, owner, direct, host, refused, limits, end }) })
+        let witness = Witness::default();
+        Ok(Self { inner: Arc::new(Inner { file, owner, direct, host, refused, limits, end, witness }) })
     }
 
     /// The file.
@@ -130,6 +133,10 @@ impl Lane {
     /// A write has reached there.
     pub(super) fn reached(&self, end: u64) {
         self.inner.end.fetch_max(end, Ordering::Relaxed);
+    }
+
+    pub(super) fn witness(&self) -> &Witness {
+        &self.inner.witness
     }
 
     /// By which of the two ways its memory is had.

@@ -27,6 +27,7 @@ mod receipt;
 mod staging;
 mod summary;
 mod target;
+mod witness;
 
 pub use crate::machine::Direction;
 pub use counters::{Count, Counters};
@@ -40,3 +41,4 @@ pub use proof::Prover;
 pub use queue::{Fate, Queue, leaked_queues};
 pub use receipt::{Evidence, OperationId, Receipt};
 pub use summary::Summary;
+pub use witness::Sight;

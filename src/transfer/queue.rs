@@ -238,6 +238,11 @@ impl Queue {
         self.deadline
     }
 
+    /// Pages of a file in the page cache.
+    pub(super) fn cached(&self, file: &File) -> Option<u64> {
+        self.machine.cached(file.as_fd())
+    }
+
     /// What it has moved, to be read from any thread.
     #[must_use]
     pub fn counters(&self) -> Counters {

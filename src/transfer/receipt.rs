@@ -26,6 +26,8 @@ pub enum Evidence {
     /// The conditions under which Linux 6.12 does direct I/O held when the pair was bound: an `O_DIRECT` file whose
     /// filesystem reports an alignment, on an NVMe queue, with a route. Nothing watched the operation itself.
     Inferred,
+    /// As inferred, and the page cache of the file had not grown when it was looked at behind the operations ([`Sight`](super::Sight)).
+    Witnessed,
     /// The p2pdma_user module gave the kernel pages of the peer's memory and no others, and looked whether the filesystem
     /// did direct I/O with them or went through the page cache.
     Observed,
@@ -35,6 +37,7 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inferred => f.write_str("inferred"),
+            Self::Witnessed => f.write_str("witnessed"),
             Self::Observed => f.write_str("observed"),
         }
     }

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use super::{
     plan::Reason,
     receipt::{Evidence, explain},
+    witness::Sight,
 };
 use crate::{Error, Refusal, Result, SyscallError, machine::Direction, verdict::Way};
 
@@ -27,6 +28,7 @@ pub struct Summary {
     pub(super) failure: Option<Failure>,
     /// Whether a bounce is a failure.
     pub(super) strict: bool,
+    pub(super) suspect: bool,
     /// Whether an operation fell short, so that nothing behind it was started.
     pub(super) stopped: bool,
 }
@@ -55,6 +57,7 @@ impl Summary {
             evidence: None,
             failure: None,
             strict,
+            suspect: false,
             stopped: false,
         }
     }
@@ -138,6 +141,13 @@ impl Summary {
         self.evidence
     }
 
+    /// Whether the page cache of the file grew meanwhile, as a [`Sight`] behind this request showed: the bytes that are said to have
+    /// gone direct may have been copied by the processor, or somebody else used the file.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
     /// The errno of the first operation that failed.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
@@ -210,6 +220,14 @@ impl Summary {
     /// Whether the rest of it is not to be started.
     pub(super) fn has_stopped(&self) -> bool {
         self.stopped || self.failure.is_some()
+    }
+
+    /// The page cache was looked at behind the request.
+    pub(super) fn seen(&mut self, sight: Sight) {
+        self.suspect |= sight == Sight::Grown;
+        if sight == Sight::Still && self.evidence == Some(Evidence::Inferred) {
+            self.evidence = Some(Evidence::Witnessed);
+        }
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {

@@ -19,8 +19,8 @@ pub enum Fault {
     Lie,
     /// It never ends, as on a device that does not answer: its memory and file are not given back while the process lives.
     Withheld,
-    /// The filesystem takes it through the page cache. Only of a command of the module's, which tells; other operations
-    /// are not touched by it.
+    /// The filesystem takes it through the page cache, which grows. A command of the module's tells it; of other operations only
+    /// who looks at the page cache knows.
     Buffered,
     /// The provider is unbound before it starts, as by `echo ADDRESS > /sys/bus/pci/drivers/.../unbind`: this and every later
     /// operation on the provider's memory, and every copy, ends with EFAULT, those of the module's with ENODEV; its peer

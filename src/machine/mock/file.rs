@@ -1,12 +1,14 @@
 //! Files of a mock machine: memfds.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{FileExt, OpenOptionsExt},
     },
     path::Path,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use nix::{
@@ -22,10 +24,20 @@ use crate::{
 /// A block device or a regular file. What stands for a device is sealed: nothing written behind its end makes it longer.
 #[derive(Debug)]
 pub(super) struct MockFile {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     pub(super) kind: FileKind,
     /// Its logical block in bytes.
     pub(super) block: u32,
+    /// Pages that faults brought into the page cache. A memfd has nothing but a page cache, which tells nothing.
+    pub(super) cached: Arc<AtomicU64>,
+}
+
+/// What stands for the page cache of each file, by inode.
+pub(super) type Caches = BTreeMap<(libc::dev_t, libc::ino_t), Arc<AtomicU64>>;
+
+/// What tells files apart.
+pub(super) fn inode(fd: impl AsFd) -> Option<(libc::dev_t, libc::ino_t)> {
+    fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok()
 }
 
 impl MockFile {
@@ -37,7 +49,7 @@ impl MockFile {
             let seals = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK);
             fcntl(&file, seals).map_err(|errno| failed("fcntl")(errno.into()))?;
         }
-        Ok(Self { fd: file.into(), kind, block })
+        Ok(Self { fd: file.into(), kind, block, cached: Arc::default() })
     }
 
     /// Opened anew, so that access and flags are the caller's own.
@@ -51,8 +63,7 @@ impl MockFile {
 
     /// Whether a descriptor has it open.
     pub(super) fn is(&self, fd: impl AsFd) -> bool {
-        let inode = |fd: &dyn AsFd| fstat(fd.as_fd()).map(|stat| (stat.st_dev, stat.st_ino)).ok();
-        inode(&fd).is_some_and(|it| Some(it) == inode(&self.fd))
+        inode(fd).is_some_and(|it| Some(it) == inode(&self.fd))
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{Error, Result, machine::Facts, pci::Address};
 use fault::Script;
-use file::MockFile;
+use file::{Caches, MockFile, inode};
 use module::Counts;
 pub(super) use module::{Buffer, Node, Pair};
 use pool::Pool;
@@ -263,6 +263,11 @@ impl Mock {
     /// The file that a descriptor has open.
     fn file_of(&self, fd: BorrowedFd<'_>) -> Option<&MockFile> {
         self.files.values().find(|file| file.is(fd))
+    }
+
+    /// By inode, what stands for the page cache of each file.
+    fn caches(&self) -> Caches {
+        self.files.values().filter_map(|file| Some((inode(&file.fd)?, Arc::clone(&file.cached)))).collect()
     }
 
     /// The directory of the function that a file lies on.

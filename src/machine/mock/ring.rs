@@ -14,13 +14,16 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     ptr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use super::{
     fault::{Fault, Script},
-    file::device_end,
+    file::{Caches, device_end, inode},
     module::{Pair, within},
     pool::Pool,
 };
@@ -44,6 +47,7 @@ pub(super) struct MockRing {
     in_kernel: usize,
     script: Arc<Script>,
     pools: BTreeMap<Address, Arc<Pool>>,
+    caches: Caches,
     /// By their place in the file table.
     files: Vec<Option<Registered>>,
     /// Commands that were taken and not reaped.
@@ -63,6 +67,7 @@ struct Registered {
     /// Where a device ends.
     end: Option<u64>,
     pair: Option<Pair>,
+    cache: Option<Arc<AtomicU64>>,
 }
 
 #[derive(Debug)]
@@ -123,11 +128,12 @@ impl MockRing {
         depth: u32,
         script: Arc<Script>,
         pools: BTreeMap<Address, Arc<Pool>>,
+        caches: Caches,
     ) -> Self {
         let [started, ended] = [VecDeque::new(), VecDeque::new()];
         let commands = Vec::with_capacity(depth as usize);
         let (files, held) = (Vec::new(), VecDeque::new());
-        Self { kernel, in_kernel: 0, script, pools, files, commands, held, own: 0, started, ended }
+        Self { kernel, in_kernel: 0, script, pools, caches, files, commands, held, own: 0, started, ended }
     }
 
     fn registered(&self, slot: u32) -> Option<&Registered> {
@@ -212,6 +218,14 @@ impl MockRing {
         started
     }
 
+    /// What the filesystem takes through the page cache is in it from here on.
+    fn fill_cache(&self, submission: &Submission) {
+        let cache = self.registered(submission.file).and_then(|registered| registered.cache.as_ref());
+        if let Some(cache) = cache {
+            cache.fetch_add(u64::from(submission.length).div_ceil(4096), Ordering::Relaxed);
+        }
+    }
+
     /// A command flies from here on, as far as the module's numbers go.
     fn note(&mut self, submission: &Submission, fault: Option<Fault>) {
         let pair = self.registered(submission.file).and_then(|registered| registered.pair.clone());
@@ -277,9 +291,10 @@ impl Ring for MockRing {
             },
             Registrant::File(_) => None,
         };
+        let cache = inode(registrant.as_fd()).and_then(|inode| self.caches.get(&inode).cloned());
         let at = slot as usize;
         self.files.resize_with(self.files.len().max(at + 1), || None);
-        self.files[at] = Some(Registered { end: device_end(registrant.as_fd()), pair });
+        self.files[at] = Some(Registered { end: device_end(registrant.as_fd()), pair, cache });
         Ok(())
     }
 
@@ -299,6 +314,9 @@ impl Ring for MockRing {
         // SAFETY: the caller's promise is the same.
         unsafe { self.place(submission, turn.fault) }?;
         self.note(submission, turn.fault);
+        if turn.fault == Some(Fault::Buffered) {
+            self.fill_cache(submission);
+        }
         turn.taken();
         Ok(())
     }

@@ -1,6 +1,11 @@
 //! What a mock machine answers.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{Mock, module::Node, pool::Lack, ring::MockRing};
 use crate::{
@@ -49,9 +54,13 @@ impl Seam for Mock {
         }
     }
 
+    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
+        Some(self.file_of(file)?.cached.load(Ordering::Relaxed))
+    }
+
     fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
         let kernel = KernelRing::new(depth)?;
-        Ok(Box::new(MockRing::new(kernel, depth, Arc::clone(&self.script), self.pools.clone())))
+        Ok(Box::new(MockRing::new(kernel, depth, Arc::clone(&self.script), self.pools.clone(), self.caches())))
     }
 }
 

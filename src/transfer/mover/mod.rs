@@ -14,7 +14,10 @@ mod pump;
 
 use std::time::Instant;
 
-use super::{causes::Causes, lane::Lane, plan::Plan, policy::Policy, queue::Queue, staging::Staging, summary::Summary};
+use super::{
+    causes::Causes, lane::Lane, plan::Plan, policy::Policy, queue::Queue, staging::Staging, summary::Summary,
+    witness::Sight,
+};
 use crate::{
     Error, Refusal, Result,
     machine::Direction,
@@ -211,6 +214,13 @@ impl Mover {
                 return receipt.complete().map(drop);
             }
         }
+    }
+
+    /// Looks at the page cache of a lane's file now, be it a second since the last look or not: behind the last request, say.
+    /// Before the first request there is nothing to compare with.
+    #[must_use]
+    pub fn witness(&self, lane: &Lane) -> Sight {
+        lane.witness().end(self.run, true, || self.queue.cached(lane.file())).unwrap_or(Sight::Unknown)
     }
 
     /// Waits until nothing flies that an earlier call gave up. Whether that was so before the deadline.

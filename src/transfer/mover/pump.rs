@@ -28,9 +28,14 @@ impl Mover {
     pub(super) fn pump(&mut self, pieces: &[Piece<'_>], summaries: &mut [Summary]) -> Result<()> {
         self.run += 1;
         (self.active, self.padded) = (0, false);
+        pieces.iter().for_each(|piece| piece.lane.witness().begin(|| self.queue.cached(piece.lane.file())));
         let moved = self.move_all(pieces, summaries);
         if moved.is_err() {
             self.drain(summaries);
+        }
+        for (piece, summary) in pieces.iter().zip(summaries).filter(|(_, summary)| summary.direct > 0) {
+            let look = || self.queue.cached(piece.lane.file());
+            piece.lane.witness().end(self.run, false, look).into_iter().for_each(|sight| summary.seen(sight));
         }
         let cut = if self.padded { cut_padding(pieces) } else { Ok(()) };
         moved.and(cut)
