@@ -76,7 +76,7 @@ fn a_processor_that_passes_turns_no_to_yes() {
 
 #[test]
 fn multipath_switched_off_turns_no_to_yes() {
-    let explain = "p2pbench explain /dev/nvme0n1 $P2PDMA_GPU_ADDRESS";
+    let explain = "p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS";
     let refused = Guest::new("multipath").run(explain);
     assert_eq!(refused.status, 1, "{}", refused.stderr);
     assert!(refused.stdout.contains("boot with nvme_core.multipath=N"), "{}", refused.stdout);
