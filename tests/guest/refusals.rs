@@ -96,7 +96,7 @@ const CASES: [Refused; 9] = [
         command: "amidst 'echo $P2PDMA_GPU_ADDRESS >$gpu/driver/unbind'",
         after: "",
         status: 4,
-        parts: ["read of 1048576 bytes", "the peer memory has gone: its provider was unbound", "bind it again"],
+        parts: ["read of ", "the peer memory has gone: its provider was unbound", "bind it again"],
     },
     Refused {
         name: "unbound",
@@ -112,7 +112,7 @@ const CASES: [Refused; 9] = [
         command: "amidst 'echo 1 >/sys/bus/pci/devices/$P2PDMA_SSD_ADDRESS/remove'",
         after: "",
         status: 4,
-        parts: ["read of 1048576 bytes", " of 1048576 bytes moved", "device has gone: see what the kernel log says"],
+        parts: ["read of ", "bytes moved", "device has gone: see what the kernel log says"],
     },
 ];
 

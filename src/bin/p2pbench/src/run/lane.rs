@@ -29,8 +29,8 @@ pub(super) struct Lane {
     /// Where each operation's bytes end up or come from; as many as the queue is deep.
     buffers: Vec<Buffer>,
     free: Vec<usize>,
-    /// By the operation's place: its buffer, and when it was taken.
-    flying: Vec<(usize, Instant)>,
+    /// By the operation's place.
+    flying: Vec<Flight>,
     copier: Copier,
     pub(super) tally: Tally,
     /// What the direct bytes rest on; `None` while there are none.
@@ -42,6 +42,16 @@ pub(super) struct Lane {
 struct Buffer {
     peer: PeerSlice,
     stage: Option<HostSlice>,
+}
+
+/// A block under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    buffer: usize,
+    offset: u64,
+    /// Bytes that have moved, of an operation that fell short.
+    moved: u64,
+    taken: Instant,
 }
 
 impl Lane {
@@ -69,7 +79,7 @@ impl Lane {
             cache,
             offsets: job.offsets(),
             free: (0..buffers.len()).collect(),
-            flying: vec![(0, Instant::now()); buffers.len()],
+            flying: vec![Flight { buffer: 0, offset: 0, moved: 0, taken: Instant::now() }; buffers.len()],
             buffers,
             copier: Copier::new()?,
             tally: Tally::new().map_err(std::io::Error::other)?,
@@ -122,8 +132,9 @@ impl Lane {
                 break;
             }
             let receipt = self.queue.wait()?;
-            let now = self.finish(job, receipt)?;
-            progress.moved(now, self.path, job, &self.tally);
+            if let Some(now) = self.finish(job, receipt)? {
+                progress.moved(now, self.path, job, &self.tally);
+            }
         }
         if let (Some(cache), true) = (&self.cache, job.rw().writes()) {
             cache.sync()?;
@@ -134,29 +145,50 @@ impl Lane {
         Ok(budget.rest(started, elapsed))
     }
 
-    fn start(&mut self, job: &Job, index: usize) -> Result<(), Failure> {
+    fn start(&mut self, job: &Job, buffer: usize) -> Result<(), Failure> {
         let offset = self.offsets.next(job);
-        let taken = Instant::now();
-        let id = submit(&mut self.queue, &self.pair, &self.copier, &self.buffers[index], job, offset)?;
-        self.flying[id.place()] = (index, taken);
+        self.fly(job, Flight { buffer, offset, moved: 0, taken: Instant::now() })
+    }
+
+    fn fly(&mut self, job: &Job, flight: Flight) -> Result<(), Failure> {
+        let rest = self.buffers[flight.buffer].rest(flight.moved)?;
+        let offset = flight.offset + flight.moved;
+        let id = submit(&mut self.queue, &self.pair, &self.copier, rest, job, offset)?;
+        self.flying[id.place()] = flight;
         Ok(())
     }
 
-    /// Counts an operation that has ended; tells when that was.
-    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<Instant, Failure> {
-        let (index, taken) = self.flying[receipt.operation().place()];
-        receipt.complete()?;
-        if let (Some(stage), false) = (&self.buffers[index].stage, job.rw().writes()) {
-            self.copier.to_peer(stage, &self.buffers[index].peer)?;
-        }
-        let now = Instant::now();
-        self.tally.latency(now.duration_since(taken));
-        self.tally.operations += 1;
+    /// Counts an operation that has ended, and tells when its block was whole. One that fell short goes on, as memory that is
+    /// taken away cuts an operation before it fails one: the next tells why.
+    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<Option<Instant>, Failure> {
+        let flight = self.flying[receipt.operation().place()];
         self.tally.bytes_direct += receipt.bytes_direct();
         self.tally.bytes_bounced += receipt.bytes_host();
         self.evidence = (receipt.bytes_direct() > 0).then(|| receipt.evidence()).or(self.evidence);
-        self.free.push(index);
-        Ok(now)
+        if receipt.is_short() && receipt.bytes() > 0 {
+            let moved = flight.moved + receipt.bytes();
+            return self.fly(job, Flight { moved, ..flight }).map(|()| None);
+        }
+        receipt.complete()?;
+        let buffer = &self.buffers[flight.buffer];
+        if let (Some(stage), false) = (&buffer.stage, job.rw().writes()) {
+            self.copier.to_peer(stage, &buffer.peer)?;
+        }
+        let now = Instant::now();
+        self.tally.latency(now.duration_since(flight.taken));
+        self.tally.operations += 1;
+        self.free.push(flight.buffer);
+        Ok(Some(now))
+    }
+}
+
+impl Buffer {
+    /// All of it but the first `moved` bytes.
+    fn rest(&self, moved: u64) -> Result<Self, Failure> {
+        let from = usize::try_from(moved).unwrap_or(usize::MAX);
+        let peer = self.peer.slice(from..self.peer.len())?;
+        let stage = self.stage.as_ref().map(|stage| stage.slice(from..stage.len())).transpose()?;
+        Ok(Self { peer, stage })
     }
 }
 
@@ -178,17 +210,66 @@ fn submit(
     queue: &mut Queue,
     pair: &Pair,
     copier: &Copier,
-    buffer: &Buffer,
+    Buffer { peer, stage }: Buffer,
     job: &Job,
     offset: u64,
 ) -> Result<OperationId, Failure> {
-    Ok(match (job.rw().writes(), &buffer.stage) {
-        (false, None) => queue.read(pair, offset, buffer.peer.clone())?,
-        (false, Some(stage)) => queue.read(pair, offset, stage.clone())?,
-        (true, None) => queue.write(pair, offset, buffer.peer.clone())?,
+    Ok(match (job.rw().writes(), stage) {
+        (false, None) => queue.read(pair, offset, peer)?,
+        (false, Some(stage)) => queue.read(pair, offset, stage)?,
+        (true, None) => queue.write(pair, offset, peer)?,
         (true, Some(stage)) => {
-            copier.to_host(&buffer.peer, stage)?;
-            queue.write(pair, offset, stage.clone())?
+            copier.to_host(&peer, &stage)?;
+            queue.write(pair, offset, stage)?
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use nix::errno::Errno;
+    use p2pdma::machine::{
+        Access, Mock,
+        mock::{Cpu, Fault},
+    };
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        run::peer::Peer,
+    };
+
+    const COMMAND: &str = "p2pbench run --source /dev/nvme0n1 --peer 0000:05:00.0 --block 64K --depth 1 --path direct";
+
+    /// Blocks of 64 KiB, one after the other, on a machine with these faults.
+    fn run(faults: &[(u64, Fault)]) -> (Result<(), Failure>, Tally) {
+        let mut mock = Mock::one_switch(Cpu::AmdZen).expect("a mock");
+        for &(operation, fault) in faults {
+            mock.fault(operation, fault);
+        }
+        let machine = Machine::mock(mock);
+        let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
+        let Command::Run(options) = Cli::parse_from(COMMAND.split(' ')).command.expect("run") else { unreachable!() };
+        let jobs = Job::all(&file, &options).expect("a job");
+        let peer = Peer::new(&machine, &options, jobs[0].memory()).expect("memory");
+        let mut lane = Lane::new(&machine, &jobs[0], &file, &peer.memory, Path::Direct).expect("a lane");
+        let end = lane.run(&jobs[0], Budget::Operations(3), &mut Progress::new(1));
+        (end, lane.tally)
+    }
+
+    #[test]
+    fn a_block_that_falls_short_goes_on_and_counts_once() {
+        let (end, tally) = run(&[(1, Fault::Short(4096)), (2, Fault::Short(512))]);
+        end.expect("all of it moved");
+        assert_eq!((tally.operations, tally.bytes_direct), (3, 3 * 65536));
+    }
+
+    #[test]
+    fn what_cuts_a_block_is_told_by_the_next_operation() {
+        let (end, tally) = run(&[(1, Fault::Short(4096)), (2, Fault::Errno(Errno::EFAULT as i32))]);
+        let error = end.expect_err("memory that has gone").to_string();
+        assert!(error.contains("the peer memory has gone"), "{error}");
+        assert_eq!((tally.operations, tally.bytes_direct), (1, 65536 + 4096));
+    }
 }
