@@ -78,15 +78,17 @@ bool buffer_append(struct buffer *buffer, struct page *page, u64 length)
 }
 
 /*
- * Sets @iter to a part of an entered buffer. No more runs are given than a bio can count
- * (bi_vcnt): pages enough for the longest I/O.
+ * Sets @iter to a part of an entered buffer: to @part if it lies in one run, as the block layer is
+ * faster with a bio_vec that is no longer than the I/O, or else to the runs themselves. No more of
+ * them are given than a bio can count (bi_vcnt): pages enough for the longest I/O.
  *
  * Return: false if the memory is gone.
  */
-bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,
-		 u64 offset, u32 length)
+bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, struct bio_vec *part,
+		 unsigned int direction, u64 offset, u32 length)
 {
 	unsigned int count = READ_ONCE(buffer->count), from = 0, to = count;
+	const struct bio_vec *run;
 
 	if (!count)
 		return false;
@@ -98,9 +100,17 @@ bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned in
 		else
 			to = middle;
 	}
+	run = buffer->runs + from;
+	offset -= buffer->starts[from];
+	if (offset + length <= run->bv_len) {
+		bvec_set_page(part, run->bv_page + (offset >> PAGE_SHIFT), length,
+			      offset_in_page(offset));
+		iov_iter_bvec(iter, direction, part, 1, length);
+		return true;
+	}
 	count = min(count - from, P2PDMA_USER_MAX_LENGTH / PAGE_SIZE + 1);
-	iov_iter_bvec(iter, direction, buffer->runs + from, count, length);
-	iter->iov_offset = offset - buffer->starts[from];
+	iov_iter_bvec(iter, direction, run, count, length);
+	iter->iov_offset = offset;
 	return true;
 }
 
@@ -108,7 +118,7 @@ bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned in
 
 /*
  * Whose memory may be had. A graphics driver's pool is the memory of other processes, in use; what
- * it exports is not.
+ * it exports is not, but nothing is attached to devices that nobody gave to p2pdma.
  */
 static int buffer_check_device(struct pci_dev *pdev, bool exported)
 {
@@ -118,7 +128,7 @@ static int buffer_check_device(struct pci_dev *pdev, bool exported)
 	if (!device_is_bound(dev))
 		return -ENODEV;
 	if (exported)
-		return 0;
+		return rcu_access_pointer(pdev->p2pdma) ? 0 : -ENXIO;
 	if (dev->driver != &donor_driver.driver && strcmp(dev->driver->name, "nvme"))
 		return -EACCES;
 	return pci_has_p2pmem(pdev) ? 0 : -ENODEV;
@@ -222,15 +232,16 @@ static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length,
 {
 	int rc = -ENODEV;
 	struct iov_iter iter;
+	struct bio_vec part;
 
 	if (!provider_enter(buffer->provider))
 		return rc;
-	if (buffer_iter(buffer, &iter, in ? ITER_SOURCE : ITER_DEST, at, length)) {
+	if (buffer_iter(buffer, &iter, &part, in ? ITER_SOURCE : ITER_DEST, at, length)) {
 		const struct bio_vec *run = iter.bvec;
-		size_t skip = iter.iov_offset, done, step;
+		size_t skip = run->bv_offset + iter.iov_offset, done, step;
 
 		for (done = 0; done < length; done += step, run++, skip = 0) {
-			step = min(run->bv_len - skip, length - done);
+			step = min(run->bv_offset + run->bv_len - skip, length - done);
 			buffer_move(page_address(run->bv_page) + skip, data ? data + done : NULL,
 				    step, in);
 		}

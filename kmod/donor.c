@@ -136,9 +136,7 @@ static int donor_give(struct pci_dev *pdev, int bar)
 
 	device_lock_assert(&pdev->dev);
 	rc = pci_p2pdma_add_resource(pdev, bar, 0, 0);
-	if (rc == -EOPNOTSUPP)
-		pci_err(pdev, "this kernel lacks CONFIG_PCI_P2PDMA; boot one that has it\n");
-	else if (rc)
+	if (rc)
 		pci_err(pdev, "BAR %d %pR was not accepted (%d): its pages take 1/64 of its size in host memory; free some, or see the lines above\n",
 			bar, &pdev->resource[bar], rc);
 	return rc;

@@ -23,6 +23,10 @@
 
 #include "uapi/p2pdma_user.h"
 
+#ifndef CONFIG_PCI_P2PDMA
+#error "this kernel lacks CONFIG_PCI_P2PDMA; build for one that has it"
+#endif
+
 struct bio_vec;
 struct buffer;
 struct dma_buf;
@@ -129,8 +133,8 @@ u64 buffer_end(const struct buffer *buffer);
 void buffer_drop(struct buffer *buffer);
 int buffer_pause(void);
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length);
-bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, unsigned int direction,
-		 u64 offset, u32 length);
+bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, struct bio_vec *part,
+		 unsigned int direction, u64 offset, u32 length);
 
 /* --- dmabuf.c: memory that another driver exports --- */
 

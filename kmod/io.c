@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The data path: direct I/O of peer memory, asynchronous for io_uring, synchronous for the ioctl.
- * A bio takes its memory as it stands in the table of the buffer, so nothing is made for an I/O.
+ * A bio takes its memory from the table of the buffer, so nothing is looked up or pinned for an I/O.
  *
  * What has to be given back when the DMA is over is given back by ki_complete, in whatever context
  * that runs: the provider, so that an unbind does not wait for a stopped process, and the freeze
@@ -10,6 +10,7 @@
  */
 
 #include <linux/blkdev.h>
+#include <linux/bvec.h>
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fsnotify.h>
@@ -41,6 +42,7 @@ struct io {
 	struct work_struct retry;	/* submits it again, where it may sleep */
 	struct io_uring_cmd *cmd;	/* pins the pair */
 	struct pair *pair;
+	struct bio_vec part;		/* see buffer_iter() */
 	u64 offset;			/* in the buffer */
 	ssize_t result;			/* bytes or -errno, once ki_complete ran */
 	u32 length;
@@ -174,8 +176,8 @@ static ssize_t io_call(struct io *io)
 	const struct file_operations *fops = io->pair->target->f_op;
 	struct iov_iter iter;
 
-	if (!buffer_iter(io->pair->buffer, &iter, io->rw == READ ? ITER_DEST : ITER_SOURCE,
-			 io->offset, io->length))
+	if (!buffer_iter(io->pair->buffer, &iter, &io->part,
+			 io->rw == READ ? ITER_DEST : ITER_SOURCE, io->offset, io->length))
 		return -ENODEV;
 	if (io->rw == READ)
 		return fops->read_iter(&io->kiocb, &iter);
@@ -343,6 +345,9 @@ static void io_retry(struct work_struct *work)
 
 	refcount_inc(&io->refs);
 	rc = io_start(io, false);
+	/* ENODEV says that the file is as it was; of a write, a part may have been queued before */
+	if (rc == -ENODEV && io->rw == WRITE)
+		rc = -EIO;
 	if (rc != -EIOCBQUEUED) {
 		io->result = rc;
 		io_uring_cmd_do_in_task_lazy(io->cmd, io_finish);

@@ -190,7 +190,7 @@ fn register_refuses_by_its_table() {
     assert_eq!(refused(device("GPU"), &-1), libc::EBADF);
     assert_eq!(refused(device("GPU"), &ssd()), libc::EINVAL, "no dma-buf");
     assert_eq!(refused(nowhere, &dmabuf), libc::ENODEV);
-    assert_eq!(refused(device("SSD"), &dmabuf), libc::EXDEV, "another device's");
+    assert_eq!(refused(device("SSD"), &dmabuf), libc::ENXIO, "another device's, which has no pages");
     assert_eq!(refused(device("CMB"), &dmabuf), libc::EXDEV, "another provider's");
     assert_eq!(refused(device("GPU"), &udmabuf().1), libc::EXDEV, "the host's");
     gpu.unbind();
