@@ -14,9 +14,6 @@ use crate::{
 /// Bytes that one operation may move: 64 MiB, as the module's commands.
 pub(super) const MOST: usize = 64 << 20;
 
-/// What memory and file are aligned to where a filesystem does not say: enough for any block device.
-const CAUTIOUS: u32 = 4096;
-
 /// A file bound to one provider's memory, to one buffer of the p2pdma_user module's, or to the host's memory, in one queue.
 /// All that needs checking once is checked: the route, the block stack, direct I/O. Cheap to clone.
 ///
@@ -38,6 +35,12 @@ pub(super) struct Registration {
     pub(super) target: Target,
 }
 
+/// Whether `value`, or each of the values that were put together by OR, is a multiple of an alignment, which is a power of
+/// two: a block device's always is, and what a filesystem asks for is that or more of it.
+fn aligned(value: u64, alignment: u32) -> bool {
+    value & (u64::from(alignment) - 1) == 0
+}
+
 impl Pair {
     /// The file.
     #[must_use]
@@ -54,17 +57,13 @@ impl Pair {
     /// Bytes to which file offsets and lengths must be aligned.
     #[must_use]
     pub fn offset_alignment(&self) -> u32 {
-        let bound = self.registration.target.bound().map(|bound| bound.offset_alignment);
-        // The filesystem may ask for more than the module, if it is not to copy.
-        let told = self.file().dio_alignment().map(|dio| dio.offset);
-        bound.max(told).unwrap_or(CAUTIOUS)
+        self.registration.target.alignment.offset
     }
 
     /// Bytes to which addresses in memory, or on the module's way offsets in the buffer, must be aligned.
     #[must_use]
     pub fn memory_alignment(&self) -> u32 {
-        let bound = self.registration.target.bound().map(|bound| bound.memory_alignment);
-        bound.or(self.file().dio_alignment().map(|dio| dio.memory)).unwrap_or(CAUTIOUS)
+        self.registration.target.alignment.memory
     }
 
     /// Checks one operation; gives its length.
@@ -91,7 +90,7 @@ impl Pair {
 
     fn check_alignment(&self, offset: u64, length: u32, slice: &Slice) -> Result<()> {
         let block = self.offset_alignment();
-        if offset % u64::from(block) != 0 || length % block != 0 {
+        if !aligned(offset | u64::from(length), block) {
             let cause = format!("offset {offset} and length {length} are not multiples of {block} bytes");
             return Err(self.bad(cause, "align both to the file's logical block"));
         }
@@ -100,7 +99,7 @@ impl Pair {
             Place::Address(address) => address.addr() as u64,
             Place::Buffer(offset) => offset,
         };
-        if place % u64::from(memory) != 0 {
+        if !aligned(place, memory) {
             return Err(self.bad(format!("the memory is not aligned to {memory} bytes"), "align the slice"));
         }
         Ok(())

@@ -4,17 +4,21 @@ use std::{os::fd::AsFd, sync::Arc};
 
 use crate::{
     Result, control,
-    machine::{Registrant, module},
+    machine::{DioAlignment, Registrant, module},
     memory::{BufferId, PeerMemory},
     storage::File,
     verdict::{Verdict, Way},
 };
+
+/// What memory and file are aligned to where a filesystem does not say: enough for any block device.
+const CAUTIOUS: DioAlignment = DioAlignment { memory: 4096, offset: 4096 };
 
 /// A file, or a file bound to a buffer. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) file: File,
     pub(super) binding: Option<Arc<Binding>>,
+    pub(super) alignment: DioAlignment,
 }
 
 /// A file bound to a buffer by the module.
@@ -27,7 +31,7 @@ pub(super) struct Binding {
 impl Target {
     /// For memory of this process, the host's or a provider's: the file alone.
     pub(super) fn file(file: &File) -> Self {
-        Self { file: file.clone(), binding: None }
+        Self { file: file.clone(), binding: None, alignment: file.dio_alignment().unwrap_or(CAUTIOUS) }
     }
 
     /// For a provider's memory, if the verdict is yes. Of a buffer the running kernel says so itself, and may know what facts do
@@ -43,18 +47,17 @@ impl Target {
             Err(error) => return Err(verdict.explain(control::refuse(file, error))),
         };
         verdict.settled_by_kernel().require(Way::Module)?;
-        Ok(Self { file: file.clone(), binding: Some(Arc::new(Binding { buffer: id, pair })) })
+        let (bound, told) = (pair.bound(), file.dio_alignment());
+        // The filesystem may ask for more than the module, if it is not to copy.
+        let offset = bound.offset_alignment.max(told.map_or(0, |told| told.offset));
+        let alignment = DioAlignment { memory: bound.memory_alignment, offset };
+        Ok(Self { file: file.clone(), binding: Some(Arc::new(Binding { buffer: id, pair })), alignment })
     }
 
     /// Whether both are the same open file with the same buffer, or both without.
     pub(super) fn same(&self, other: &Self) -> bool {
         let buffer = |target: &Self| target.binding.as_ref().map(|binding| binding.buffer);
         self.file.same(&other.file) && buffer(self) == buffer(other)
-    }
-
-    /// What the module said when they were bound.
-    pub(super) fn bound(&self) -> Option<module::Bound> {
-        self.binding.as_ref().map(|binding| binding.pair.bound())
     }
 
     pub(super) fn registrant(&self) -> Registrant<'_> {

@@ -1,6 +1,6 @@
 //! What is measured: blocks of a file, their order, how many at a time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2pdma::{Refusal, storage::File};
 
@@ -39,9 +39,12 @@ impl Budget {
         Self::Operations(until(round + 1) - until(round))
     }
 
-    /// Whether another operation may start after so many, and so long.
-    pub(super) fn has_more(self, started: u64, elapsed: Duration) -> bool {
-        self.rest(started, elapsed).is_some()
+    /// How many operations may start, and until when, of a turn that begins now.
+    pub(super) fn limits(self, begin: Instant) -> (u64, Option<Instant>) {
+        match self {
+            Self::Operations(all) => (all, None),
+            Self::Time(all) => (u64::MAX, begin.checked_add(all)),
+        }
     }
 
     /// What is left of it; `None` when it is spent.
@@ -145,7 +148,7 @@ mod tests {
         assert_eq!(Budget::Operations(3).rest(2, seconds(9)), Some(Budget::Operations(1)));
         assert_eq!(Budget::Operations(3).rest(3, seconds(0)), None);
         assert_eq!(Budget::Time(seconds(3)).rest(9, seconds(1)), Some(Budget::Time(seconds(2))));
-        assert!([3, 4].iter().all(|&elapsed| !Budget::Time(seconds(3)).has_more(0, seconds(elapsed))));
+        assert!([3, 4].iter().all(|&elapsed| Budget::Time(seconds(3)).rest(0, seconds(elapsed)).is_none()));
     }
 
     #[test]

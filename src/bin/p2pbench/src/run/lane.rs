@@ -121,33 +121,36 @@ impl Lane {
         progress: &mut Progress,
     ) -> Result<Option<Budget>, Failure> {
         let turn = self.tally.start();
-        let mut started = 0;
+        // The clock is read once an operation: when one has ended, which is when the next is taken.
+        let (mut started, mut now) = (0, turn.started());
+        let (all, end) = budget.limits(now);
         loop {
-            while started < most && budget.has_more(started, turn.elapsed()) && !interrupt::came() {
+            while started < most.min(all) && end.is_none_or(|end| now < end) && !interrupt::came() {
                 let Some(buffer) = self.free.pop() else { break };
-                self.start(job, buffer)?;
+                self.start(job, buffer, now)?;
                 started += 1;
             }
             if self.queue.in_flight() == 0 {
                 break;
             }
             let receipt = self.queue.wait()?;
-            if let Some(now) = self.finish(job, receipt)? {
+            now = Instant::now();
+            if self.finish(job, receipt, now)? {
                 progress.moved(now, self.path, job, &self.tally);
             }
         }
         if let (Some(cache), true) = (&self.cache, job.rw().writes()) {
             cache.sync()?;
         }
-        let elapsed = turn.elapsed();
+        let elapsed = turn.started().elapsed();
         self.tally.end(&turn);
         interrupt::check()?;
         Ok(budget.rest(started, elapsed))
     }
 
-    fn start(&mut self, job: &Job, buffer: usize) -> Result<(), Failure> {
+    fn start(&mut self, job: &Job, buffer: usize, taken: Instant) -> Result<(), Failure> {
         let offset = self.offsets.next(job);
-        self.fly(job, Flight { buffer, offset, moved: 0, taken: Instant::now() })
+        self.fly(job, Flight { buffer, offset, moved: 0, taken })
     }
 
     fn fly(&mut self, job: &Job, flight: Flight) -> Result<(), Failure> {
@@ -158,27 +161,26 @@ impl Lane {
         Ok(())
     }
 
-    /// Counts an operation that has ended, and tells when its block was whole. One that fell short goes on, as memory that is
+    /// Counts an operation that has ended, and tells whether its block is whole. One that fell short goes on, as memory that is
     /// taken away cuts an operation before it fails one: the next tells why.
-    fn finish(&mut self, job: &Job, receipt: Receipt) -> Result<Option<Instant>, Failure> {
+    fn finish(&mut self, job: &Job, receipt: Receipt, now: Instant) -> Result<bool, Failure> {
         let flight = self.flying[receipt.operation().place()];
         self.tally.bytes_direct += receipt.bytes_direct();
         self.tally.bytes_bounced += receipt.bytes_host();
         self.evidence = (receipt.bytes_direct() > 0).then(|| receipt.evidence()).or(self.evidence);
         if receipt.is_short() && receipt.bytes() > 0 {
             let moved = flight.moved + receipt.bytes();
-            return self.fly(job, Flight { moved, ..flight }).map(|()| None);
+            return self.fly(job, Flight { moved, ..flight }).map(|()| false);
         }
         receipt.complete()?;
         let buffer = &self.buffers[flight.buffer];
         if let (Some(stage), false) = (&buffer.stage, job.rw().writes()) {
             self.copier.to_peer(stage, &buffer.peer)?;
         }
-        let now = Instant::now();
         self.tally.latency(now.duration_since(flight.taken));
         self.tally.operations += 1;
         self.free.push(flight.buffer);
-        Ok(Some(now))
+        Ok(true)
     }
 }
 

@@ -14,6 +14,8 @@ const PERIOD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
+    /// Asked once: the answer takes longer than a clock.
+    hidden: bool,
     shown: Instant,
 }
 
@@ -23,12 +25,12 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{pos}/{len} turns  {wide_msg}") {
             bar.set_style(style);
         }
-        Self { bar, shown: Instant::now() }
+        Self { hidden: bar.is_hidden(), bar, shown: Instant::now() }
     }
 
     /// Something moved, at this time.
     pub(super) fn moved(&mut self, now: Instant, path: Path, job: &Job, tally: &Tally) {
-        if now.duration_since(self.shown) < PERIOD || self.bar.is_hidden() {
+        if self.hidden || now.duration_since(self.shown) < PERIOD {
             return;
         }
         self.shown = now;
