@@ -26,6 +26,17 @@ turn() {
 	{ time lane "$1" >"$out" 2>"$out.err"; } 2>"$out.cpu" || { cat "$out.err" >&2; return 1; }
 }
 
+# fill MIB: data at the SSD's beginning, as a hole of its image would cost nothing to read.
+fill() {
+	dd if=/dev/zero bs=1M count="$1" status=none | tr '\0' 'x' | dd of="$SOURCE" bs=1M iflag=fullblock oflag=direct status=none
+}
+
+# mark NAME: has the emulator's plugin write down what was executed since the last mark (benches/instructions).
+mark() {
+	: >"$P2PDMA_SHARE/$1.mark"
+	until [[ -e $P2PDMA_SHARE/$1.count ]]; do sleep 0.01; done
+}
+
 # What a program costs before its first operation and after its last: one that hardly does any.
 idle() {
 	local seconds=$SECONDS_EACH

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
+mod figures;
 mod ratio;
 mod turn;
 
@@ -76,7 +77,7 @@ fn measure(cells: &[&Cell], rounds: u32, seconds: u32, share: &Path) {
     let programs = programs.ancestors().nth(2).expect("target/release");
     let mut script = format!("set -e\nPATH={}:$PATH\n. {}/guest.sh\n", programs.display(), bench.display());
     script += &format!("export JOB={}/job.fio SPAN={SPAN} SECONDS_EACH={seconds}\n", bench.display());
-    script += "dd if=/dev/zero bs=1M count=256 status=none | tr '\\0' 'x' | dd of=$SOURCE bs=1M iflag=fullblock oflag=direct status=none\n";
+    script += "fill 256\n";
     for (index, Cell { rw, block, depth, .. }) in cells.iter().enumerate() {
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
         for round in 0..=rounds {
