@@ -13,7 +13,8 @@ use crate::{
     machine::{Access, DeviceNumber, DioAlignment, FileFacts, FileKind, Machine, MachineId, OpenFile, hole_from},
 };
 
-/// A regular file or block device, open with `O_DIRECT` unless it was asked for [`buffered`](Self::buffered). Cheap to clone;
+/// A regular file or block device, open with `O_DIRECT` unless it was asked for [`buffered`](Self::buffered). Reads leave its
+/// access time alone where this process may ask for that: as the owner, or with `CAP_FOWNER`. Cheap to clone;
 /// clones are the same open file, which is closed when the last clone and the last operation on it are gone.
 #[derive(Debug, Clone)]
 pub struct File {
