@@ -63,6 +63,8 @@ pub enum What {
     CheckedByCpu,
     /// The filesystem would do buffered I/O in spite of `O_DIRECT`, and report success.
     SilentlyBuffered,
+    /// The p2pdma_user module takes no file of this filesystem.
+    BeyondModule,
     /// The file is open without `O_DIRECT`.
     Buffered,
     /// The filesystem does not say whether its direct I/O is direct.
@@ -106,6 +108,7 @@ impl What {
             Self::TouchedByCpu => "touched_by_cpu",
             Self::CheckedByCpu => "checked_by_cpu",
             Self::SilentlyBuffered => "silently_buffered",
+            Self::BeyondModule => "beyond_module",
             Self::Buffered => "buffered",
             Self::AlignmentUnknown => "alignment_unknown",
             Self::StackUnknown => "stack_unknown",

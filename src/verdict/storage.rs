@@ -15,6 +15,8 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
     let checks = stack.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
     let mut findings: Vec<_> = queues.chain(layers).chain(checks).collect();
     findings.extend(page_cache(source));
+    let said = findings.iter().any(|finding| finding.severity == Severity::No && finding.is_in(Way::Module));
+    findings.extend(beyond_module(source).filter(|_| !said));
     findings.extend(stack.filesystem().and_then(|_| holes(source)));
     findings
         .extend(no_function(source).filter(|_| findings.iter().all(|finding| finding.severity == Severity::Warning)));
@@ -76,6 +78,25 @@ fn by_cpu(source: &Source, layer: &Layer) -> Option<Finding> {
     let finding = Finding::new(what, severity, Refusal::new(source, cause, cure)).seen(layer.evidence.clone());
     // Of dm and md the queue has already said no to mapped memory.
     Some(if layer.is_block() { finding.only(Way::Module) } else { finding })
+}
+
+/// The module takes files of two filesystems, whose ways with direct I/O it knows (`pair_check_filesystem`, kmod/pair.c).
+fn beyond_module(source: &Source) -> Option<Finding> {
+    let stack = source.stack();
+    let (_, LayerKind::Filesystem(mount)) = stack.layers().first().map(|(depth, layer)| (*depth, &layer.kind))? else {
+        return None;
+    };
+    let by_blocks = source.inode_flags().is_some_and(|flags| !flags.contains(InodeFlags::EXTENTS));
+    let cause = match mount.kind.as_str() {
+        // Which it is, the module sees.
+        "xfs" | "unknown" => return None,
+        "ext4" if !by_blocks => return None,
+        "ext4" => "it has no extents, and the p2pdma_user module takes no such file of ext4".to_owned(),
+        kind => format!("it lies on {kind}, and the p2pdma_user module takes files of ext4 and xfs alone"),
+    };
+    let refusal = Refusal::new(source, cause, "use ext4 (with extents) or xfs, or mapped memory");
+    let finding = Finding::new(What::BeyondModule, Severity::No, refusal);
+    Some(finding.only(Way::Module).seen([mount.evidence()]))
 }
 
 /// Not a way through host memory, but the CPU has to read peer memory for it, without caches.

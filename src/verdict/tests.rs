@@ -110,7 +110,12 @@ fn holes_without_extents_are_filled_silently_when_written_alone() {
     (source.flags, source.has_holes) = (Some(InodeFlags::empty()), true);
     assert_eq!(judge(&source, PEER).answer(), Answer::No);
     source.access = Access::Read;
-    assert_eq!(summary(&judge(&source, PEER)), (Answer::Yes, Answer::Yes, vec![What::Holes]));
+    let findings = vec![What::BeyondModule, What::Holes];
+    assert_eq!(
+        summary(&judge(&source, PEER)),
+        (Answer::Yes, Answer::No, findings),
+        "the module takes none without extents"
+    );
 }
 
 #[test]
@@ -124,6 +129,17 @@ fn btrfs_is_yes_only_without_checksums_on_one_device_and_out_of_the_tree() {
     // On the mock nothing tells whether the filesystem has further devices: that is said, and is not harmless.
     assert!(judged(InodeFlags::empty(), 65_536).contains(&What::SilentlyBuffered));
     assert_eq!(judged(InodeFlags::NOCOW, 65_536), [What::TouchedByCpu, What::StackUnknown]);
+}
+
+/// `pair_check_filesystem` (kmod/pair.c) refuses them at BIND.
+#[test]
+fn of_other_filesystems_the_module_takes_no_file_and_mappings_do() {
+    let mut source = source(&mounted("f2fs /dev/nvme0n1 rw"), FILE, Access::ReadWrite);
+    source.dio = Some(DioAlignment { memory: 4, offset: 4096 });
+    let verdict = judge(&source, PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::No, vec![What::BeyondModule]));
+    let refused = verdict.require(Way::Module).unwrap_err().to_string();
+    assert!(refused.contains("lies on f2fs") && refused.contains("mapped memory"), "{refused}");
 }
 
 #[test]
