@@ -22,6 +22,7 @@ pub struct Summary {
     pub(super) whole: u64,
     pub(super) cached: u64,
     pub(super) end: u64,
+    /// Why the bytes of `whole` bounced.
     pub(super) reason: Option<Reason>,
     pub(super) retries: u32,
     pub(super) evidence: Option<Evidence>,
@@ -126,7 +127,10 @@ impl Summary {
     /// Why the first of the bounced bytes bounced.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        self.reason
+        // In the order of the file, for operations end in any.
+        let parts = [(self.head, Reason::Head), (self.cached, Reason::PageCache), (self.tail, Reason::Tail)];
+        let first = parts.into_iter().find(|&(bytes, _)| bytes > 0).map(|(_, reason)| reason);
+        self.reason.or(first)
     }
 
     /// Operations that were done again: the rest of one that fell short, or one that the kernel had no means for (EAGAIN).
@@ -198,14 +202,15 @@ impl Summary {
 
     /// Bytes of one part have bounced.
     pub(super) fn bounced(&mut self, reason: Reason, bytes: u64) {
-        *match reason {
-            Reason::Head => &mut self.head,
-            Reason::Tail => &mut self.tail,
-            Reason::PageCache => &mut self.cached,
-            _ => &mut self.whole,
-        } += bytes;
-        if bytes > 0 {
-            self.reason.get_or_insert(reason);
+        match reason {
+            Reason::Head => self.head += bytes,
+            Reason::Tail => self.tail += bytes,
+            Reason::PageCache => self.cached += bytes,
+            _ if bytes > 0 => {
+                self.whole += bytes;
+                self.reason = Some(reason);
+            }
+            _ => {}
         }
     }
 
@@ -238,5 +243,23 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} bytes", self.direction, self.requested)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_that_of_the_first_bytes_whichever_ended_first() {
+        let mut summary = Summary::new(Direction::Read, 1000, false);
+        summary.bounced(Reason::Tail, 100);
+        summary.bounced(Reason::Head, 100);
+        assert_eq!((summary.reason(), summary.bytes_bounced()), (Some(Reason::Head), 200));
+        let mut whole = Summary::new(Direction::Read, 1000, false);
+        whole.bounced(Reason::Verdict, 0);
+        assert_eq!(whole.reason(), None, "nothing has bounced yet");
+        whole.bounced(Reason::Verdict, 1000);
+        assert_eq!((whole.reason(), whole.bytes_whole()), (Some(Reason::Verdict), 1000));
     }
 }
