@@ -73,7 +73,12 @@ impl Guest {
 impl Outcome {
     /// What the script left in `$P2PDMA_SHARE/<name>`.
     pub(crate) fn file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.share.path().join(name)).expect("a file that the script left")
+        String::from_utf8(self.bytes(name)).expect("text")
+    }
+
+    /// The same, whatever it holds.
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.share.path().join(name)).expect("a file that the script left")
     }
 }
 

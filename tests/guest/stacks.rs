@@ -8,10 +8,11 @@
 //! - silent: the kernel reports success and moved every byte through host memory. `p2pbench run` must have refused.
 
 mod case;
+mod policies;
 
 use case::{
     BYTES, Case,
-    Expect::{self, Direct, Refused, Silent},
+    Expect::{self, Direct, Mapped, Refused, Silent},
     FIRST_MARK, FUNCTIONS, check, fio, moved, number, row,
 };
 
@@ -40,10 +41,10 @@ fn block_stacks_are_refused_by_their_queue_and_told_from_one_another() {
         stack: &["dm", "namespace"],
         expect: refused(QUEUE, module),
     };
-    let linear = "dmsetup create linear --table \"0 524288 linear $A 0\"; SOURCE=/dev/mapper/linear";
-    let crypt = "echo -n key | cryptsetup open --type plain $A crypt; SOURCE=/dev/mapper/crypt";
+    let linear = "dmsetup create linear --table \"0 524288 linear $A 0\"; SOURCE=/dev/mapper/linear; fill $SOURCE";
+    let crypt = "echo -n key | cryptsetup open --type plain $A crypt; SOURCE=/dev/mapper/crypt; fill $SOURCE";
     let lvm = "pvcreate -q -y $A; vgcreate -q group $A; lvcreate -q -y -Zn -Wn -n volume -L 256M group; \
-               SOURCE=/dev/group/volume";
+               SOURCE=/dev/group/volume; fill $SOURCE";
     let file = "md 0; ext4 /dev/md0 /dev/md0 /mnt/a; SOURCE=/mnt/a/file; fill $SOURCE";
     let cases = [
         raid("raid0", "md 0", "yes"),
@@ -66,7 +67,7 @@ fn block_stacks_are_refused_by_their_queue_and_told_from_one_another() {
 #[test]
 fn what_a_filesystem_would_buffer_silently_is_refused_and_the_rest_goes_direct() {
     let file = |name, make, unmake, expect| Case { name, make, unmake, stack: &["filesystem", "namespace"], expect };
-    let partition = "addpart $B 1 2048 524288; SOURCE=${B}p1";
+    let partition = "addpart $B 1 2048 524288; SOURCE=${B}p1; fill $SOURCE";
     let looped = "ext4 $A $A /mnt/a; fill /mnt/a/file; SOURCE=$(losetup -f --show /mnt/a/file)";
     let overlay = "mkdir /mnt/a/upper /mnt/a/work /mnt/a/lower; fill /mnt/a/upper/file; fill /mnt/a/lower/below; \
                    mount -t overlay -o lowerdir=/mnt/a/lower,upperdir=/mnt/a/upper,workdir=/mnt/a/work overlay /mnt/b; \
@@ -91,7 +92,7 @@ fn what_a_filesystem_would_buffer_silently_is_refused_and_the_rest_goes_direct()
             stack: &["loop", "filesystem", "namespace"],
             expect: refused(QUEUE, "no"),
         },
-        Case { name: "overlay", make: overlay, unmake: "", stack: overlaid, expect: Direct },
+        Case { name: "overlay", make: overlay, unmake: "", stack: overlaid, expect: Mapped },
         file(
             "verity",
             "umount /mnt/b; SOURCE=/mnt/a/sealed; fill $SOURCE; fsverity enable $SOURCE",
@@ -102,7 +103,7 @@ fn what_a_filesystem_would_buffer_silently_is_refused_and_the_rest_goes_direct()
         file("xfs", xfs, "umount /mnt/a", Direct),
         // What btrfs reads it reads direct, and then checks by CPU.
         file("btrfs", btrfs, "", Silent { what: BUFFERED, reads: false, writes: true }),
-        file("btrfs-nodatasum", nodatasum, "umount /mnt/a", Direct),
+        file("btrfs-nodatasum", nodatasum, "umount /mnt/a", Mapped),
     ];
     check("stacks", "zen", &cases);
 }
@@ -135,13 +136,15 @@ fn two_host_bridges_of_an_unlisted_intel_are_refused_by_the_route() {
 /// Below an IOMMU the trace shows translated addresses, so here the data are the witness.
 #[test]
 fn below_a_translating_iommu_every_byte_arrives() {
+    let [case] = raw(&["namespace"], Direct);
     let script = "SOURCE=$A; fill $A; explain raw; ours raw read --verify; ours raw write --verify\n\
                   cat /sys/bus/pci/devices/$P2PDMA_SSD_ADDRESS/iommu_group/type >$S/type";
-    let outcome = Guest::new("iommu").run(&format!("{FUNCTIONS}{script}"));
+    let policies = policies::script(&case, FIRST_MARK);
+    let outcome = Guest::new("iommu").run(&format!("{FUNCTIONS}{}{script}\n{policies}", policies::FUNCTIONS));
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(outcome.file("type").starts_with("DMA"), "it translates: {}", outcome.file("type"));
-    let [case] = raw(&["namespace"], Direct);
     case.check_verdict(&outcome);
+    policies::check(&case, &outcome);
     for rw in ["read", "write"] {
         let row = row(&outcome, &format!("raw.{rw}.run"));
         assert_eq!((&row["bytes_direct"], &row["bytes_verified"]), (&BYTES.into(), &BYTES.into()), "{rw}");

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::policies;
 use crate::{
     machine::{Guest, Outcome},
     trace::{self, Command},
@@ -14,7 +15,7 @@ pub(super) const FIRST_MARK: u64 = 1_040_000;
 pub(super) const BYTES: u64 = 1 << 20;
 
 /// What else may move meanwhile: a journal's commit, a tree's blocks.
-const STRAY: u64 = BYTES / 2;
+pub(super) const STRAY: u64 = BYTES / 2;
 
 /// What both refusals of the kernel look like to a program.
 const EREMOTEIO: i64 = 121;
@@ -31,6 +32,8 @@ pub(super) struct Case {
 
 pub(super) enum Expect {
     Direct,
+    /// Direct to mapped memory; the module refuses.
+    Mapped,
     Refused {
         what: &'static str,
         module: &'static str,
@@ -46,7 +49,7 @@ pub(super) enum Expect {
 /// Shell functions for the guest. Tools that would wait for udev, which is not there, are told so.
 pub(super) const FUNCTIONS: &str = r#"
 set -e
-export DM_DISABLE_UDEV=1 MDADM_NO_UDEV=1 PATH=$PATH:/usr/sbin:/sbin
+export DM_DISABLE_UDEV=1 MDADM_NO_UDEV=1 PATH=${PATH%%:*}/examples:$PATH:/usr/sbin:/sbin
 BLOCK=64k A=$P2PDMA_SSD B=${P2PDMA_SSD1:-} S=$P2PDMA_SHARE GPU=$P2PDMA_GPU_ADDRESS
 mkdir -p /mnt/a /mnt/b
 echo $P2PDMA_GPU_BAR >$S/bar
@@ -58,7 +61,7 @@ marked() {
 	sync; echo 3 >/proc/sys/vm/drop_caches
 	mark $number; "$@"; sync; mark $((number + 1))
 }
-md() { mdadm --create /dev/md0 --quiet --run --metadata=1.2 --assume-clean --level=$1 --raid-devices=2 $A $B; SOURCE=/dev/md0; }
+md() { mdadm --create /dev/md0 --quiet --run --metadata=1.2 --assume-clean --level=$1 --raid-devices=2 $A $B; SOURCE=/dev/md0; fill $SOURCE; }
 unmd() { mdadm --quiet --stop /dev/md0; mdadm --quiet --zero-superblock $A $B; }
 ext4() { mkfs.ext4 -q -F -O verity -E lazy_itable_init=0,lazy_journal_init=0 $1; shift; mount "$@"; }
 explain() { status=0; p2pbench explain $SOURCE $GPU --json >$S/$1.explain || status=$?; echo $status >$S/$1.explained; }
@@ -81,7 +84,7 @@ impl Case {
     fn script(&self, mark: u64) -> String {
         let Self { name, make, unmake, .. } = self;
         let observe = match self.expect {
-            Expect::Direct => format!(
+            Expect::Direct | Expect::Mapped => format!(
                 "ours {name} read --verify\nmarked {mark} ours {name} read\nmarked {} ours {name} write\n",
                 mark + 2
             ),
@@ -91,16 +94,19 @@ impl Case {
                 mark + 6
             ),
         };
-        format!("{make}\nexplain {name}\n{observe}{unmake}\n")
+        let policies = policies::script(self, mark + 8);
+        format!("{make}\nexplain {name}\n{observe}{policies}\n{unmake}\n")
     }
 
     fn check(&self, outcome: &Outcome, mark: u64) {
         self.check_verdict(outcome);
         match self.expect {
-            Expect::Direct => self.check_direct(outcome, mark),
+            Expect::Direct | Expect::Mapped => self.check_direct(outcome, mark),
             Expect::Refused { what, .. } => self.check_refused(outcome, what, mark),
             Expect::Silent { reads, writes, .. } => self.check_silent(outcome, reads, writes, mark),
         }
+        policies::check(self, outcome);
+        policies::check_trace(self, outcome, mark + 8);
     }
 
     pub(super) fn check_verdict(&self, outcome: &Outcome) {
@@ -111,6 +117,7 @@ impl Case {
         assert_eq!(stack.collect::<Vec<_>>(), self.stack.iter().copied().map(Some).collect::<Vec<_>>(), "{name}");
         let (answer, module, what, status) = match self.expect {
             Expect::Direct => ("yes", "yes", None, 0),
+            Expect::Mapped => ("yes", "no", Some("beyond_module"), 0),
             Expect::Refused { what, module } => ("no", module, Some(what), 1),
             Expect::Silent { what, .. } => ("no", "no", Some(what), 1),
         };
@@ -201,7 +208,7 @@ pub(super) fn moved(outcome: &Outcome, mark: u64, write: bool) -> (u64, u64) {
 pub(super) fn check(topology: &str, cpu: &'static str, cases: &[Case]) {
     let marks = || (0..).map(|case| FIRST_MARK + 10 * case);
     let scripts: String = cases.iter().zip(marks()).map(|(case, mark)| case.script(mark)).collect();
-    let outcome = Guest::new(topology).cpu(cpu).traced().run(&format!("{FUNCTIONS}{scripts}"));
+    let outcome = Guest::new(topology).cpu(cpu).traced().run(&format!("{FUNCTIONS}{}{scripts}", policies::FUNCTIONS));
     assert_eq!(outcome.status, 0, "{}\n{}", outcome.stdout, outcome.stderr);
     cases.iter().zip(marks()).for_each(|(case, mark)| case.check(&outcome, mark));
 }
