@@ -3,10 +3,9 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
-use std::{
-    ops::Range,
-    time::{Duration, Instant},
-};
+mod faults;
+
+use std::{ops::Range, time::Duration};
 
 use p2pdma::{
     Error,
@@ -202,6 +201,12 @@ fn is_whole(summary: &Summary) -> bool {
     summary.errno().is_none() && summary.bytes() + summary.bytes_behind_end() == summary.requested()
 }
 
+fn assert_moved(job: &Job, plot: &Plot, ground: &Ground, summaries: &[Summary]) {
+    let (mut file, mut memory) = (plot.content.clone(), bytes(SHARE * PIECES, 100));
+    job.model(&mut file, &mut memory, &moved(summaries));
+    assert!(on_file(&ground.machine, FILE) == file && in_memory(&ground.memory) == memory, "{job:?} {:?}", plot.faults);
+}
+
 fn any_plot() -> impl Strategy<Value = Plot> {
     let way = prop_oneof![Just(Way::P2pmem), Just(Way::Module)];
     let policy = prop_oneof![Just(Policy::PreferDirect), Just(Policy::BounceOnly)];
@@ -253,97 +258,6 @@ proptest! {
         // What lies behind the end at first is written by the piece before, in a write of many: the plan is of the start.
         let told: Vec<_> = summaries.iter().map(|summary| (summary.bytes_direct(), summary.bytes_bounced())).collect();
         prop_assert_eq!(told, plans);
-    }
-}
-
-/// Each fault at each operation of a job in turn, both ways and directions, through stages and past them.
-fn sweep(fault: Fault, deadline: Duration, check: impl Fn(&Job, &Plot, &mut Ground, p2pdma::Result<()>, &[Summary])) {
-    for way in [Way::P2pmem, Way::Module] {
-        for direction in [Direction::Read, Direction::Write] {
-            let job = Job { direction, cuts: vec![300, 2000, 5632, 6000], shift: 300 };
-            // Long enough for the longest of them: what comes later finds no operation.
-            for operation in 0..14 {
-                let plot = Plot { way, deadline, faults: vec![(operation, fault)], ..Plot::default() };
-                let mut ground = plot.lay();
-                let (end, summaries) = job.run(&mut ground);
-                assert!(summaries.iter().all(adds_up), "{way:?} {direction} {operation}: {summaries:?}");
-                check(&job, &plot, &mut ground, end, &summaries);
-            }
-        }
-    }
-}
-
-fn assert_moved(job: &Job, plot: &Plot, ground: &Ground, summaries: &[Summary]) {
-    let (mut file, mut memory) = (plot.content.clone(), bytes(SHARE * PIECES, 100));
-    job.model(&mut file, &mut memory, &moved(summaries));
-    assert!(on_file(&ground.machine, FILE) == file && in_memory(&ground.memory) == memory, "{job:?} {:?}", plot.faults);
-}
-
-#[test]
-fn what_falls_short_goes_on_and_is_counted() {
-    for fault in [Fault::Short(512), Fault::Short(1000), Fault::Errno(libc::EAGAIN)] {
-        sweep(fault, DEADLINE, |job, plot, ground, end, summaries| {
-            assert!(end.is_ok());
-            assert_moved(job, plot, ground, summaries);
-            let retries: u32 = summaries.iter().map(Summary::retries).sum();
-            assert!(retries <= 1 && summaries.iter().all(is_whole), "{:?} {summaries:?}", plot.faults);
-        });
-    }
-}
-
-#[test]
-fn what_moves_nothing_is_short_and_says_so() {
-    sweep(Fault::Short(0), DEADLINE, |_, plot, _, end, summaries| {
-        assert!(end.is_ok());
-        let short = summaries.iter().filter(|summary| summary.is_short()).count();
-        assert!(short <= 1, "{:?} {summaries:?}", plot.faults);
-        assert!(summaries.iter().all(|summary| summary.is_short() == summary.complete().is_err()));
-    });
-}
-
-#[test]
-fn an_errno_fails_its_piece_and_no_other() {
-    for errno in [libc::EIO, libc::EREMOTEIO] {
-        let failures = std::cell::Cell::new(0);
-        sweep(Fault::Errno(errno), DEADLINE, |_, _, _, end, summaries| {
-            assert!(end.is_ok());
-            let failed: Vec<_> = summaries.iter().filter(|summary| !is_whole(summary)).collect();
-            assert!(failed.len() <= 1 && failed.iter().all(|summary| summary.errno() == Some(errno)));
-            failures.set(failures.get() + failed.len());
-        });
-        assert!(failures.get() > 20, "the faults were met: {}", failures.get());
-    }
-}
-
-#[test]
-fn a_provider_that_goes_fails_pieces_with_its_own_errno() {
-    sweep(Fault::ProviderGone(provider()), DEADLINE, |_, plot, _, end, summaries| {
-        assert!(end.is_ok(), "{end:?}");
-        let gone = if plot.way == Way::Module { libc::ENODEV } else { libc::EFAULT };
-        for summary in summaries.iter().filter(|summary| !is_whole(summary)) {
-            assert_eq!(summary.errno(), Some(gone), "{:?} {summaries:?}", plot.faults);
-        }
-    });
-}
-
-#[test]
-fn what_is_withheld_ends_the_call_at_the_deadline_and_the_mover_works_on() {
-    for way in [Way::P2pmem, Way::Module] {
-        let plot = Plot { way, deadline: SOON, budget: 4096, faults: vec![(0, Fault::Withheld)], ..Plot::default() };
-        let mut ground = plot.lay();
-        let start = Instant::now();
-        let job = Job { direction: Direction::Read, cuts: vec![300, 2000], shift: 0 };
-        let (end, summaries) = job.run(&mut ground);
-        assert!(matches!(end, Err(Error::Deadline(_))), "{end:?}");
-        assert!(summaries[0].is_short() && !ground.mover.settle());
-        // The only stage is held by what flies for ever: another bounce waits for it, and not for ever.
-        let (end, _) = job.run(&mut ground);
-        assert!(matches!(end, Err(Error::Deadline(_))), "{end:?}");
-        let memory = ground.memory.slice(SHARE..SHARE + 512).expect("a slice");
-        // It needs no stage. The deadline may be short for a busy machine.
-        let direct = std::iter::repeat_with(|| ground.mover.read(&ground.lane, 512, &memory));
-        let direct = direct.take_while(|_| start.elapsed() < DEADLINE).find_map(Result::ok).expect("a summary");
-        assert_eq!(direct.complete().expect("it is whole"), 512);
     }
 }
 
