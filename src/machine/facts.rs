@@ -1,6 +1,6 @@
 //! Facts: what a machine says of itself, as bytes behind paths.
 
-use std::{fmt, io, path::Path};
+use std::{borrow::Cow, fmt, io};
 
 use super::file::FileFacts;
 
@@ -13,7 +13,7 @@ use super::file::FileFacts;
 /// ([`NotRecorded`](super::NotRecorded)).
 pub trait Facts: fmt::Debug + Send + Sync {
     /// The bytes of a file. Of `config`, as many as this user may read: 64 without privilege.
-    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>>;
 
     /// The length that `stat` reports. Of `config` it is the size of the config space (256 or 4096), for any user.
     fn size(&self, path: &str) -> io::Result<u64>;
@@ -32,29 +32,39 @@ pub trait Facts: fmt::Debug + Send + Sync {
 impl dyn Facts + '_ {
     /// A one-value file without its final line break; `None` when it is absent, unreadable or not UTF-8.
     pub fn text(&self, path: &str) -> Option<String> {
-        let mut text = String::from_utf8(self.read(path).ok()?).ok()?;
-        text.truncate(text.trim_end().len());
-        Some(text)
+        self.decoded(path, |text| Some(text.to_owned()))
+    }
+
+    /// What a decoder makes of such a file.
+    pub fn decoded<T>(&self, path: &str, decoder: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let bytes = self.read(path).ok()?;
+        decoder(std::str::from_utf8(&bytes).ok()?.trim_end())
     }
 
     /// A decimal value.
     pub fn number(&self, path: &str) -> Option<u64> {
-        self.text(path)?.parse().ok()
+        self.decoded(path, |text| text.parse().ok())
     }
 
     /// A value that sysfs prints as `0x...`.
     pub fn hex(&self, path: &str) -> Option<u64> {
-        u64::from_str_radix(self.text(path)?.strip_prefix("0x")?, 16).ok()
+        self.decoded(path, |text| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok())
     }
 
     /// The last component of where a link leads: `driver` -> `nvme`.
     pub fn link_name(&self, path: &str) -> Option<String> {
-        Some(Path::new(&self.link(path).ok()?).file_name()?.to_str()?.to_owned())
+        let mut target = self.link(path).ok()?;
+        target.drain(..=target.rfind('/')?);
+        Some(target).filter(|name| !name.is_empty())
     }
 }
 
 /// Joins a link's target to the directory the link is in and takes `.` and `..` out, without asking any filesystem.
 pub(crate) fn resolve(link: &str, target: &str) -> String {
+    let is_plain = |part| !matches!(part, "" | "." | "..");
+    if target.strip_prefix('/').is_some_and(|parts| parts.split('/').all(is_plain)) {
+        return target.to_owned();
+    }
     let mut parts: Vec<&str> = Vec::new();
     let directory = link.rsplit_once('/').map_or("", |(directory, _)| directory);
     let relative = !target.starts_with('/');

@@ -1,6 +1,7 @@
 //! This machine: facts read when asked for, files and peer memory opened, I/O by the running kernel.
 
 use std::{
+    borrow::Cow,
     fs, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -106,8 +107,8 @@ fn open(path: &Path, access: Access) -> io::Result<Option<OpenFile>> {
 }
 
 impl Facts for Host {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        fs::read(path)
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>> {
+        fs::read(path).map(Cow::Owned)
     }
 
     fn size(&self, path: &str) -> io::Result<u64> {

@@ -21,7 +21,7 @@ pub struct P2pmem {
 impl P2pmem {
     /// Reads the group below a device's directory; `None` when the device gives no memory.
     pub fn read(facts: &dyn Facts, device_dir: &str) -> Option<Self> {
-        let group = format!("{device_dir}/p2pmem");
+        let group = [device_dir, "/p2pmem"].concat();
         if facts.list(&group).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return None;
         }

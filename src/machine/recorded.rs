@@ -1,6 +1,7 @@
 //! A machine of which only facts are left.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     io,
     os::fd::BorrowedFd,
@@ -91,7 +92,7 @@ impl Seam for Recorded {
 }
 
 impl Facts for Recorded {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>> {
         self.note(path, self.snapshot.read(path))
     }
 

@@ -1,6 +1,7 @@
 //! Remembers what a machine was asked, and what it answered.
 
 use std::{
+    borrow::Cow,
     io,
     os::fd::BorrowedFd,
     path::Path,
@@ -92,8 +93,9 @@ impl Tape {
 }
 
 impl Facts for Tape {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        self.remember(path, self.machine.facts().read(path), |answers| &mut answers.read)
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>> {
+        let bytes = self.machine.facts().read(path).map(Cow::into_owned);
+        self.remember(path, bytes, |answers| &mut answers.read).map(Cow::Owned)
     }
 
     fn size(&self, path: &str) -> io::Result<u64> {
@@ -109,7 +111,8 @@ impl Facts for Tape {
     }
 
     fn opened(&self, path: &str) -> io::Result<FileFacts> {
-        self.remember(path, self.machine.facts().opened(path), |answers| &mut answers.open)
+        self.remember(path, self.machine.facts().opened(path).map(Box::new), |answers| &mut answers.open)
+            .map(|facts| *facts)
     }
 }
 
@@ -178,7 +181,7 @@ mod tests {
             let errno = |error: io::Error| error.raw_os_error();
             (
                 ["/sys/a/value", "/sys/a/config", "/sys/a/secret", "/sys/c"]
-                    .map(|path| facts.read(path).map_err(errno)),
+                    .map(|path| facts.read(path).map(Cow::into_owned).map_err(errno)),
                 ["/sys/a/config", "/sys/c"].map(|path| facts.size(path).map_err(errno)),
                 ["/sys/b", "/sys/c"].map(|path| facts.link(path).map_err(errno)),
                 ["/sys/a/secret", "/sys/c"].map(|path| facts.list(path).map_err(errno)),

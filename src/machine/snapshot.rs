@@ -8,7 +8,7 @@ mod table;
 mod tests;
 mod write;
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{borrow::Cow, collections::BTreeSet, io, path::Path};
 
 use super::{
     facts::{Facts, resolve},
@@ -78,7 +78,8 @@ pub(super) struct Answers {
     pub(super) size: Option<Answer<u64>>,
     pub(super) link: Option<Answer<String>>,
     pub(super) list: Option<Answer<Vec<String>>>,
-    pub(super) open: Option<Answer<FileFacts>>,
+    /// Few have it, and it is long.
+    pub(super) open: Option<Answer<Box<FileFacts>>>,
 }
 
 /// An answer, or an errno.
@@ -229,23 +230,27 @@ impl Answers {
     }
 }
 
+fn read(answer: &Answer<Vec<u8>>) -> io::Result<Cow<'_, [u8]>> {
+    answer.as_ref().map(|bytes| Cow::Borrowed(bytes.as_slice())).map_err(|&no| errno(no))
+}
+
 fn errno(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
 impl Facts for Snapshot {
     /// Through a link, as the kernel does; one link far.
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let own = |path: &str| self.answers.get(path).and_then(|answers| answers.read.clone());
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>> {
+        let own = |path: &str| self.answers.get(path).and_then(|answers| answers.read.as_ref());
         let target = |path: &str| self.answers.get(path).and_then(|answers| answers.link.as_ref()?.as_ref().ok());
         if let Some(answer) = own(path) {
-            return answer.map_err(errno);
+            return read(answer);
         }
         let Some(first) = target(path).map(|target| resolve(path, target)) else {
             return Err(self.without_answer(path));
         };
         match own(&first) {
-            Some(answer) => answer.map_err(errno),
+            Some(answer) => read(answer),
             None if target(&first).is_some() => Err(errno(libc::ELOOP)),
             None => Err(self.without_answer(&first)),
         }
@@ -281,7 +286,7 @@ impl Facts for Snapshot {
 
     fn opened(&self, path: &str) -> io::Result<FileFacts> {
         match self.answers.get(path).and_then(|answers| answers.open.clone()) {
-            Some(open) => open.map_err(errno),
+            Some(open) => open.map(|facts| *facts).map_err(errno),
             None => Err(self.without_answer(path)),
         }
     }

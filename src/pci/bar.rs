@@ -39,9 +39,10 @@ impl Bar {
 
     fn from_line(index: u8, line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace().map(hex);
-        let (start, end, flags) = (fields.next()??, fields.next()??, fields.next()??);
-        let size = end.checked_sub(start)?.checked_add(1)?;
-        Some(Self { index, size, kind: BarKind::from_flags(flags)? })
+        // The flags first: most lines are unused.
+        let kind = BarKind::from_flags(fields.next_back()??)?;
+        let (start, end) = (fields.next()??, fields.next()??);
+        Some(Self { index, size: end.checked_sub(start)?.checked_add(1)?, kind })
     }
 }
 

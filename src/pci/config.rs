@@ -1,5 +1,7 @@
 //! Configuration space: as many bytes as could be read, and the capabilities in them.
 
+use std::borrow::Cow;
+
 use super::{Acs, AcsFlags, Pcie};
 
 /// A capability as far as it can be told: "has none" and "cannot be read" are two answers.
@@ -51,12 +53,12 @@ impl<T> Capability<T> {
 /// (`pci_cfg_space_size` in `drivers/pci/probe.c`). In 256 bytes the kernel itself looks for no extended capability
 /// (`pci_find_next_ext_capability` in `drivers/pci/pci.c`), so ACS is then known to be absent without privilege.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigSpace {
-    bytes: Vec<u8>,
+pub struct ConfigSpace<'a> {
+    bytes: Cow<'a, [u8]>,
     size: u64,
 }
 
-impl ConfigSpace {
+impl<'a> ConfigSpace<'a> {
     /// The size without extended space, in bytes.
     pub const STANDARD: u64 = 256;
     /// The size with extended space, in bytes.
@@ -65,7 +67,7 @@ impl ConfigSpace {
     /// The bytes that could be read, maybe none, and the size that `stat` reports. Take [`Self::EXTENDED`] when that is
     /// not known: then nothing is concluded from it.
     #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>, size: u64) -> Self {
+    pub fn new(bytes: impl Into<Cow<'a, [u8]>>, size: u64) -> Self {
         Self { bytes: bytes.into(), size }
     }
 

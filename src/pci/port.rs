@@ -110,7 +110,7 @@ impl Pcie {
     /// +0x08 device control  bits 7:5 max payload size, 128 << n; 6 and 7 are reserved
     /// +0x0c link capabilities, +0x12 link status:  bits 3:0 speed, 9:4 width
     /// ```
-    pub(super) fn at(config: &ConfigSpace, offset: usize) -> Option<Self> {
+    pub(super) fn at(config: &ConfigSpace<'_>, offset: usize) -> Option<Self> {
         let [flags, _] = config.u16(offset + 0x02)?.to_le_bytes();
         let port_type = PortType::from_code(flags >> 4);
         let [low, high, ..] = config.u32(offset + 0x0c)?.to_le_bytes();

@@ -57,7 +57,7 @@ pub(super) enum Reason {
     Amd(u32),
     NoProcessor,
     One(Listed),
-    Both(Listed, Listed),
+    Both(Box<[Listed; 2]>),
 }
 
 /// What the kernel's list says of a host bridge.
@@ -75,7 +75,7 @@ impl fmt::Display for Reason {
             Self::Amd(family) => write!(f, "the processor, AMD family {family:#x}, carries it"),
             Self::NoProcessor => f.write_str("/proc/cpuinfo does not tell which processor this is"),
             Self::One(listed) => listed.fmt(f),
-            Self::Both(provider, client) => write!(f, "{provider}; {client}"),
+            Self::Both(both) => write!(f, "{}; {}", both[0], both[1]),
         }
     }
 }
@@ -118,7 +118,7 @@ fn by_list(topology: &Topology, provider: &Device, client: &Device) -> Passage {
     let of_client = listed(topology, &client.host_bridge, same);
     match (of_provider.0, of_client.0) {
         (_, Some(false)) => one(of_client),
-        (Some(true), allowed) => Passage { allowed, reason: Reason::Both(of_provider.1, of_client.1) },
+        (Some(true), allowed) => Passage { allowed, reason: Reason::Both(Box::new([of_provider.1, of_client.1])) },
         _ => one(of_provider),
     }
 }

@@ -89,12 +89,12 @@ impl Topology {
 
     /// The functions that give memory to peers: those with a `p2pmem` group.
     pub fn providers(&self) -> impl Iterator<Item = &Device> {
-        self.devices().filter(|device| device.p2pmem.is_some())
+        self.devices.providers()
     }
 
     /// The functions that can read and write peer memory for us: NVMe controllers.
     pub fn clients(&self) -> impl Iterator<Item = &Device> {
-        self.devices().filter(|device| device.kind == Kind::Nvme)
+        self.devices.clients()
     }
 
     /// The host bridges, by name. One may lie below a device: VMD is a device with a host bridge behind it.

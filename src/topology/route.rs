@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::{
-    Device, Topology,
+    Topology,
     explain::{self, Findings},
     host_bridge::{self, Passage},
+    index::{Carries, Devices, Step},
 };
 use crate::pci::{Address, Link};
 
@@ -144,20 +145,20 @@ impl Route {
 ///      no                                         no              NotSupported
 /// ```
 pub(super) fn calculate(topology: &Topology, provider: usize, client: usize) -> Route {
-    let ways = Ways::new(topology, provider, client);
-    let (provider, client) = (ways.device(provider), ways.device(client));
-    let passage = host_bridge::passage(topology, provider, client);
+    let ways = Ways::new(&topology.devices, provider, client);
+    let [from, to] = [provider, client].map(|index| &topology.devices.all()[index]);
+    let passage = host_bridge::passage(topology, from, to);
     let direct = ways.is_direct();
     let map_type = map_type(direct, passage.allowed);
     let reaches = direct == Some(true) || passage.allowed == Some(true);
     let narrowest = ways.narrowest(map_type);
     Route {
-        provider: provider.address,
-        client: client.address,
+        provider: from.address,
+        client: to.address,
         map_type,
         distance: ways.distance().filter(|_| reaches),
         path: ways.path(),
-        common: ways.common.map(|index| ways.device(index).address),
+        common: ways.common.map(|index| topology.devices.step(index).address),
         acs_redirect: ways.acs(Some(true)),
         unknown: explain::unknown(&ways.acs(None), direct, &passage),
         ceiling_bytes_per_second: narrowest.and_then(|narrowest| narrowest.bytes_per_second()),
@@ -179,65 +180,66 @@ fn map_type(direct: Option<bool>, allowed: Option<bool>) -> MapType {
 /// The two ways up, from each device to its root port (both included), and where they meet. By index, and climbed anew for
 /// each question: ways are short, and memory for lists of them would cost more.
 struct Ways<'a> {
-    topology: &'a Topology,
+    devices: &'a Devices,
     provider: usize,
     client: usize,
     common: Option<usize>,
 }
 
 impl<'a> Ways<'a> {
-    fn new(topology: &'a Topology, provider: usize, client: usize) -> Self {
-        let way = |start| topology.devices.way(start);
-        let common = way(provider).find(|above| way(client).any(|other| other == *above));
-        Self { topology, provider, client, common }
-    }
-
-    fn device(&self, index: usize) -> &'a Device {
-        &self.topology.devices.all()[index]
+    fn new(devices: &'a Devices, provider: usize, client: usize) -> Self {
+        Self { devices, provider, client, common: devices.meet(provider, client) }
     }
 
     /// The part of a way below the common port; all of it without one.
-    fn below(&self, start: usize) -> impl Iterator<Item = &'a Device> {
-        let common = self.common;
-        self.topology.devices.way(start).take_while(move |index| Some(*index) != common).map(|index| self.device(index))
+    fn below(&self, start: usize) -> impl Iterator<Item = &'a Step> {
+        let (common, devices) = (self.common, self.devices);
+        devices.way(start).take_while(move |index| Some(*index) != common).map(|index| devices.step(index))
     }
 
     /// Those whose ACS the kernel asks, in its order. Without a common port it asks the provider's way in vain.
-    fn asked(&self) -> impl Iterator<Item = &'a Device> {
+    fn asked(&self) -> impl Iterator<Item = &'a Step> {
         let asked = self
             .common
-            .map(|common| self.below(self.provider).chain([self.device(common)]).chain(self.below(self.client)));
+            .map(|common| self.below(self.provider).chain([self.devices.step(common)]).chain(self.below(self.client)));
         asked.into_iter().flatten()
     }
 
     fn acs(&self, redirects: Option<bool>) -> Vec<Address> {
-        self.asked().filter(|device| device.redirects() == redirects).map(|device| device.address).collect()
+        self.asked().filter(|step| step.redirects == redirects).map(|step| step.address).collect()
     }
 
     /// Whether traffic turns at a common port: there is one, and none redirects. `None` if an unread one might.
     fn is_direct(&self) -> Option<bool> {
-        if self.common.is_none() || self.asked().any(|device| device.redirects() == Some(true)) {
+        if self.common.is_none() || self.asked().any(|step| step.redirects == Some(true)) {
             return Some(false);
         }
-        self.asked().all(|device| device.redirects().is_some()).then_some(true)
+        self.asked().all(|step| step.redirects.is_some()).then_some(true)
     }
 
     /// Hops: up from the provider and down to the client. Without a common port, the functions on both ways.
+    fn hops(&self) -> usize {
+        let above = self.common.map_or(0, |common| self.devices.step(common).height);
+        let [provider, client] = [self.provider, self.client].map(|index| self.devices.step(index).height);
+        provider + client - 2 * above
+    }
+
     fn distance(&self) -> Option<u32> {
-        u32::try_from(self.below(self.provider).count() + self.below(self.client).count()).ok()
+        u32::try_from(self.hops()).ok()
     }
 
     fn path(&self) -> Vec<Address> {
-        let mut path = Vec::with_capacity(16);
-        path.extend(self.below(self.provider).map(|device| device.address));
-        path.extend(self.common.map(|common| self.device(common).address));
+        let mut path = Vec::with_capacity(self.hops() + 1);
+        path.extend(self.below(self.provider).map(|step| step.address));
+        path.extend(self.common.map(|common| self.devices.step(common).address));
         let turn = path.len();
-        path.extend(self.below(self.client).map(|device| device.address));
+        path.extend(self.below(self.client).map(|step| step.address));
         path[turn..].reverse();
         path
     }
 
-    /// The narrowest link. What passes the host bridge crosses every link up to it, even above a common port.
+    /// The narrowest link, and the least payload on the way. What passes the host bridge crosses every link up to it, even
+    /// above a common port.
     fn narrowest(&self, map_type: MapType) -> Option<Narrowest> {
         let common = match map_type {
             MapType::NotSupported => return None,
@@ -246,9 +248,9 @@ impl<'a> Ways<'a> {
         };
         let crossed = Ways { common, ..*self };
         let crossed = || crossed.below(self.provider).chain(crossed.below(self.client));
-        let links = crossed().filter_map(|device| Some((device.link?.bytes_per_second()?, device)));
-        let (_, device) = links.min_by_key(|(bytes, _)| *bytes)?;
-        let max_payload = crossed().filter_map(|device| device.max_payload).min();
-        Some(Narrowest { address: device.address, link: device.link?, max_payload })
+        let links = crossed().filter_map(|step| Some((step.link?, step)));
+        let (Carries { link, .. }, step) = links.min_by_key(|(carries, _)| carries.bytes_per_second)?;
+        let max_payload = crossed().filter_map(|step| step.max_payload).min();
+        Some(Narrowest { address: step.address, link, max_payload })
     }
 }

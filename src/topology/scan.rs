@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{Device, HostBridge, IommuGroup, Kind, Topology, cpu::Cpu, index::Devices};
+use super::{
+    Device, HostBridge, IommuGroup, Kind, Topology,
+    cpu::Cpu,
+    index::{Devices, Orphan},
+};
 use crate::{
     error::{Error, Refusal, Result},
     machine::{Facts, P2pmem},
@@ -12,16 +16,16 @@ use crate::{
 const DEVICES: &str = "/sys/bus/pci/devices";
 
 pub(super) fn scan(facts: &dyn Facts) -> Result<Topology> {
-    let mut devices = BTreeMap::new();
+    let mut devices = Vec::new();
     for name in facts.list(DEVICES).map_err(no_bus)? {
         let Ok(address) = name.parse() else { continue };
-        if let Some(place) = Place::read(facts, address)? {
-            devices.extend(Reader { facts, place: &place }.device().map(|device| (address, device)));
+        if let Some(place) = Place::read(facts, &name, address)? {
+            devices.extend(Reader::new(facts, &place).device());
         }
     }
-    check_parents(&devices)?;
+    let devices = Devices::new(devices).map_err(orphaned)?;
     let cpu = facts.text("/proc/cpuinfo").map_or(Cpu::Unknown, |text| Cpu::from_cpuinfo(&text));
-    Ok(Topology { host_bridges: host_bridges(&devices), devices: Devices::new(devices), cpu })
+    Ok(Topology { host_bridges: host_bridges(&devices), devices, cpu })
 }
 
 fn no_bus(error: io::Error) -> Error {
@@ -50,8 +54,8 @@ struct Place {
 
 impl Place {
     /// `None` when the function went away since it was listed.
-    fn read(facts: &dyn Facts, address: Address) -> Result<Option<Self>> {
-        let link = format!("{DEVICES}/{address}");
+    fn read(facts: &dyn Facts, name: &str, address: Address) -> Result<Option<Self>> {
+        let link = [DEVICES, "/", name].concat();
         match facts.link(&link) {
             Ok(directory) => Self::parse(address, directory).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -61,7 +65,7 @@ impl Place {
 
     fn parse(address: Address, directory: String) -> Result<Self> {
         let (mut host_bridge, mut parent, mut last) = (None, None, None);
-        for part in directory.split('/') {
+        for part in directory.split('/').filter(|part| part.contains(':')) {
             if is_host_bridge(part) {
                 (host_bridge, parent, last) = (Some(part), None, None);
             } else if let Ok(found) = part.parse() {
@@ -77,8 +81,11 @@ impl Place {
 
 /// `pciDDDD:BB`, as `pci_register_host_bridge` in `drivers/pci/probe.c` names it.
 fn is_host_bridge(part: &str) -> bool {
-    let bus = part.strip_prefix("pci").filter(|bus| bus.contains(':'));
-    bus.is_some_and(|bus| format!("{bus}:00.0").parse::<Address>().is_ok())
+    part.strip_prefix("pci").is_some_and(|bus| [bus, ":00.0"].concat().parse::<Address>().is_ok())
+}
+
+fn orphaned(Orphan { address, parent }: Orphan) -> Error {
+    broken(address, &format!("lies below {parent}, which is not there"))
 }
 
 fn broken(address: Address, cause: &str) -> Error {
@@ -86,23 +93,10 @@ fn broken(address: Address, cause: &str) -> Error {
     Error::Invalid(Refusal::new(address, format!("the PCI tree does not hold together: it {cause}"), cure))
 }
 
-/// Every parent is there and its directory contains the child's: so the tree is one, and climbing it ends.
-fn check_parents(devices: &BTreeMap<Address, Device>) -> Result<()> {
-    for device in devices.values() {
-        let Some(parent) = device.parent else { continue };
-        let inside =
-            |above: &Device| device.directory.strip_prefix(&above.directory).is_some_and(|rest| rest.starts_with('/'));
-        if !devices.get(&parent).is_some_and(inside) {
-            return Err(broken(device.address, &format!("lies below {parent}, which is not there")));
-        }
-    }
-    Ok(())
-}
-
 /// The first function seen of a host bridge is the lowest on its bus: a virtual function's own bus is a higher one.
-fn host_bridges(devices: &BTreeMap<Address, Device>) -> BTreeMap<String, HostBridge> {
+fn host_bridges(devices: &Devices) -> BTreeMap<String, HostBridge> {
     let mut bridges = BTreeMap::new();
-    for device in devices.values().filter(|device| device.parent.is_none()) {
+    for device in devices.all().iter().filter(|device| device.parent.is_none()) {
         let name = device.host_bridge.clone();
         let below = above(&device.directory, &name);
         bridges.entry(name.clone()).or_insert(HostBridge { name, below, first: device.address });
@@ -120,16 +114,24 @@ fn above(directory: &str, bridge: &str) -> Option<Address> {
 struct Reader<'a> {
     facts: &'a dyn Facts,
     place: &'a Place,
+    /// The path that is asked for, one after the other: they all begin with the directory.
+    path: String,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(facts: &'a dyn Facts, place: &'a Place) -> Self {
+        const LONGEST: usize = "/current_link_speed".len();
+        let mut path = String::with_capacity(place.directory.len() + LONGEST);
+        path.extend([&place.directory, "/"]);
+        Self { facts, place, path }
+    }
+
     /// `None` when the function went away: every function has these three.
-    fn device(&self) -> Option<Device> {
+    fn device(&mut self) -> Option<Device> {
         let config = self.config();
         let pcie = config.pcie();
         let class = u32::try_from(self.hex("class")?).ok()?;
         let port_type = self.port_type(pcie, class);
-        let link = |when, of: fn(Pcie) -> Option<Link>| self.link(when).or_else(|| pcie.present().and_then(of));
         Some(Device {
             address: self.place.address,
             parent: self.place.parent,
@@ -139,32 +141,39 @@ impl Reader<'_> {
             vendor: u16::try_from(self.hex("vendor")?).ok()?,
             device: u16::try_from(self.hex("device")?).ok()?,
             class,
-            driver: self.facts.link_name(&self.file("driver")),
-            numa_node: self.facts.number(&self.file("numa_node")).and_then(|node| u32::try_from(node).ok()),
+            driver: self.link_name("driver"),
+            numa_node: self.facts.number(self.file("numa_node")).and_then(|node| u32::try_from(node).ok()),
             iommu: self.iommu(),
-            link: link("current", |pcie| pcie.link),
-            max_link: link("max", |pcie| pcie.max_link),
+            link: self.link(["current_link_speed", "current_link_width"]).or_else(|| pcie.present()?.link),
+            max_link: self.link(["max_link_speed", "max_link_width"]).or_else(|| pcie.present()?.max_link),
             max_payload: pcie.present().map(|pcie| pcie.max_payload),
             acs: config.acs(),
-            bars: self.facts.text(&self.file("resource")).map_or_else(Vec::new, |text| Bar::from_resource(&text)),
+            bars: self.facts.decoded(self.file("resource"), |text| Some(Bar::from_resource(text))).unwrap_or_default(),
             p2pmem: P2pmem::read(self.facts, &self.place.directory),
-            physical_function: self.facts.link_name(&self.file("physfn")).and_then(|name| name.parse().ok()),
+            physical_function: self.link_name("physfn").and_then(|name| name.parse().ok()),
             port_type,
         })
     }
 
-    fn file(&self, name: &str) -> String {
-        [&self.place.directory, "/", name].concat()
+    fn file(&mut self, name: &str) -> &str {
+        self.path.truncate(self.place.directory.len() + 1);
+        self.path.push_str(name);
+        &self.path
     }
 
-    fn hex(&self, name: &str) -> Option<u64> {
-        self.facts.hex(&self.file(name))
+    fn hex(&mut self, name: &str) -> Option<u64> {
+        self.facts.hex(self.file(name))
     }
 
-    fn config(&self) -> ConfigSpace {
+    fn link_name(&mut self, name: &str) -> Option<String> {
+        self.facts.link_name(self.file(name))
+    }
+
+    fn config(&mut self) -> ConfigSpace<'a> {
+        let facts = self.facts;
         let path = self.file("config");
-        let size = self.facts.size(&path).unwrap_or(ConfigSpace::EXTENDED);
-        ConfigSpace::new(self.facts.read(&path).unwrap_or_default(), size)
+        let size = facts.size(path).unwrap_or(ConfigSpace::EXTENDED);
+        ConfigSpace::new(facts.read(path).unwrap_or_default(), size)
     }
 
     /// From config space; without privilege, from the port services that the kernel lists below a bridge.
@@ -182,14 +191,14 @@ impl Reader<'_> {
     }
 
     /// The link as sysfs tells any user; the files are there for PCIe devices only.
-    fn link(&self, when: &str) -> Option<Link> {
-        let speed = self.facts.text(&self.file(&format!("{when}_link_speed")))?;
-        let width = self.facts.number(&self.file(&format!("{when}_link_width")))?;
-        Link::new(LinkSpeed::from_sysfs(&speed), u8::try_from(width).ok()?)
+    fn link(&mut self, [speed, width]: [&str; 2]) -> Option<Link> {
+        let speed = self.facts.decoded(self.file(speed), |text| Some(LinkSpeed::from_sysfs(text)))?;
+        let width = self.facts.number(self.file(width))?;
+        Link::new(speed, u8::try_from(width).ok()?)
     }
 
-    fn iommu(&self) -> Option<IommuGroup> {
-        let number = self.facts.link_name(&self.file("iommu_group"))?.parse().ok()?;
+    fn iommu(&mut self) -> Option<IommuGroup> {
+        let number = self.link_name("iommu_group")?.parse().ok()?;
         Some(IommuGroup { number, domain_type: self.facts.text(&format!("/sys/kernel/iommu_groups/{number}/type")) })
     }
 }

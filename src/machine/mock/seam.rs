@@ -1,6 +1,7 @@
 //! What a mock machine answers.
 
 use std::{
+    borrow::Cow,
     io,
     os::fd::BorrowedFd,
     path::Path,
@@ -66,10 +67,10 @@ impl Seam for Mock {
 
 /// The snapshot, but for what changes: how much of a pool is free, and what vanishes with a provider.
 impl Facts for Mock {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &str) -> io::Result<Cow<'_, [u8]>> {
         self.still_there(path)?;
         match self.pool_of(path) {
-            Some(pool) => Ok(format!("{}\n", pool.available()).into_bytes()),
+            Some(pool) => Ok(Cow::Owned(format!("{}\n", pool.available()).into_bytes())),
             None => self.facts.read(path),
         }
     }

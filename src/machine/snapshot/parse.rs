@@ -125,7 +125,7 @@ fn fact(snapshot: &mut Snapshot, line: Line<'_>, lines: &mut Lines<'_>) -> Resul
     match question {
         "link" => fact.put(&mut answers.link, |fact| fact.link()),
         "list" => fact.put(&mut answers.list, |fact| fact.list(lines)),
-        "open" => fact.put(&mut answers.open, |fact| fact.open(lines)),
+        "open" => fact.put(&mut answers.open, |fact| fact.open(lines).map(Box::new)),
         "read" => fact.put(&mut answers.read, |fact| fact.read(lines)),
         "size" => fact.put(&mut answers.size, |fact| fact.size()),
         _ => Err(line.wrong("question (link, list, open, read or size)")),

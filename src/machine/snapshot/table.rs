@@ -1,61 +1,65 @@
-//! Answers by path: in order for whoever lists or writes them, by hash for whoever asks. A scan of a large machine asks a hundred
-//! thousand times, and paths of sysfs differ late.
+//! Answers by path: in order for whoever lists or writes them, by directory for whoever asks. A scan of a large machine asks a
+//! hundred thousand times, of one directory after the other; paths of sysfs are long, and what they differ in comes last.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
 };
 
 use super::Answers;
 
 /// # Invariants
 ///
-/// `order` and `places` have the same paths, each with the same index into `answers`, and each index once.
+/// Every path of `order` has its answers in `directories`, by the two halves that [`split`] makes, and nothing else has.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table {
-    answers: Vec<Answers>,
-    order: BTreeMap<Arc<str>, usize>,
-    places: HashMap<Arc<str>, usize>,
+    order: BTreeSet<Box<str>>,
+    directories: HashMap<Box<str>, BTreeMap<Box<str>, Answers>>,
 }
 
 impl Table {
     pub(super) fn get(&self, path: &str) -> Option<&Answers> {
-        self.places.get(path).map(|place| &self.answers[*place])
+        let (directory, name) = split(path);
+        self.directories.get(directory)?.get(name)
     }
 
     /// The answers of a path; none where it is new.
     pub(super) fn at(&mut self, path: String) -> &mut Answers {
-        let place = self.places.get(path.as_str()).copied().unwrap_or_else(|| self.add(path));
-        &mut self.answers[place]
-    }
-
-    fn add(&mut self, path: String) -> usize {
-        let (path, place) = (Arc::from(path), self.answers.len());
-        self.answers.push(Answers::default());
-        self.order.insert(Arc::clone(&path), place);
-        self.places.insert(path, place);
-        place
+        let (directory, name) = split(&path);
+        let answers = self.directories.entry(directory.into()).or_default().entry(name.into()).or_default();
+        self.order.insert(path.into());
+        answers
     }
 
     /// In order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Answers)> {
-        self.order.iter().map(|(path, place)| (&**path, &self.answers[*place]))
+        self.order.iter().filter_map(|path| Some((&**path, self.get(path)?)))
     }
 
     /// The paths that begin so, in order.
     pub(super) fn beginning(&self, prefix: &str) -> impl Iterator<Item = &str> {
-        let range = self.order.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
-        range.map(|(path, _)| &**path).take_while(move |path| path.starts_with(prefix))
+        let range = self.order.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        range.map(|path| &**path).take_while(move |path| path.starts_with(prefix))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.answers.is_empty()
+        self.order.is_empty()
     }
 
     /// Every path with its answers, in order.
-    pub(super) fn into_entries(mut self) -> impl Iterator<Item = (String, Answers)> {
-        self.order.into_iter().map(move |(path, place)| (path.to_string(), std::mem::take(&mut self.answers[place])))
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (String, Answers)> {
+        let Self { order, mut directories } = self;
+        order.into_iter().filter_map(move |path| {
+            let (directory, name) = split(&path);
+            let answers = directories.get_mut(directory)?.remove(name)?;
+            Some((path.into_string(), answers))
+        })
     }
+}
+
+/// The directory, with its slash, and the name in it.
+fn split(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 /// Two of one path: the later counts.
@@ -70,7 +74,7 @@ impl FromIterator<(String, Answers)> for Table {
 /// Whatever the order was in which they came.
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.directories == other.directories
     }
 }
 

@@ -26,7 +26,7 @@ impl fmt::Display for Snapshot {
             // By question, in alphabetical order.
             fact(f, &path, "link", answers.link.as_ref(), |f, target| writeln!(f, " {}", escape::word(target)))?;
             fact(f, &path, "list", answers.list.as_ref(), |f, names| list(f, names))?;
-            fact(f, &path, "open", answers.open.as_ref(), open::write)?;
+            fact(f, &path, "open", answers.open.as_ref(), |f, facts| open::write(f, facts))?;
             fact(f, &path, "read", answers.read.as_ref(), |f, bytes| read(f, bytes))?;
             fact(f, &path, "size", answers.size.as_ref(), |f, size| writeln!(f, " {size}"))?;
         }

@@ -40,7 +40,7 @@ fn acs_is_found_behind_another_extended_capability() {
 
 #[test]
 fn without_privilege_nothing_past_the_header_is_known() {
-    let config = ConfigSpace::new(&port(0x1d)[..64], 4096);
+    let config = ConfigSpace::new(port(0x1d)[..64].to_vec(), 4096);
     assert_eq!(config.pcie(), Capability::Unreadable);
     assert_eq!(config.acs(), Capability::Unreadable);
 }
@@ -48,7 +48,7 @@ fn without_privilege_nothing_past_the_header_is_known() {
 #[test]
 fn without_extended_space_acs_is_known_to_be_absent_for_any_user() {
     assert_eq!(ConfigSpace::new(&port(0x1d)[..64], 256).acs(), Capability::Absent);
-    assert_eq!(ConfigSpace::new([], 256).acs(), Capability::Absent);
+    assert_eq!(ConfigSpace::new(&[][..], 256).acs(), Capability::Absent);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn acs_cut_off_by_the_end_is_unreadable() {
 
 #[test]
 fn reads_past_the_end_are_none() {
-    let config = ConfigSpace::new([1, 2, 3, 4, 5], 4096);
+    let config = ConfigSpace::new(vec![1, 2, 3, 4, 5], 4096);
     assert_eq!((config.u8(4), config.u8(5)), (Some(5), None));
     assert_eq!((config.u16(3), config.u16(4)), (Some(0x0504), None));
     assert_eq!((config.u32(1), config.u32(2), config.u32(usize::MAX)), (Some(0x0504_0302), None, None));
