@@ -3,6 +3,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
+    sync::Arc,
 };
 
 use super::{Finding, Verdict, memory, platform::Platform, ring, route, storage};
@@ -29,9 +30,9 @@ pub struct Judge<'a> {
     topology: &'a Topology,
     platform: Platform,
     /// Of the providers that were asked for.
-    memory: RefCell<BTreeMap<Address, Option<Finding>>>,
+    memory: RefCell<BTreeMap<Address, Option<Arc<Finding>>>>,
     /// Of this process, once somebody asked.
-    ring: OnceCell<Option<Finding>>,
+    ring: OnceCell<Option<Arc<Finding>>>,
 }
 
 impl<'a> Judge<'a> {
@@ -59,12 +60,16 @@ impl<'a> Judge<'a> {
     /// Looks at a source, to judge it with many providers.
     #[must_use]
     pub fn source(&self, source: &Source) -> JudgedSource<'_> {
-        JudgedSource { judge: self, functions: source.stack().functions(), findings: storage::findings(source) }
+        JudgedSource {
+            judge: self,
+            functions: source.stack().functions(),
+            findings: storage::findings(source).into_iter().map(Arc::new).collect(),
+        }
     }
 
-    fn memory(&self, provider: Address) -> Option<Finding> {
+    fn memory(&self, provider: Address) -> Option<Arc<Finding>> {
         let mut memory = self.memory.borrow_mut();
-        memory.entry(provider).or_insert_with(|| memory::finding(self.machine, provider)).clone()
+        memory.entry(provider).or_insert_with(|| memory::finding(self.machine, provider).map(Arc::new)).clone()
     }
 }
 
@@ -73,7 +78,7 @@ impl<'a> Judge<'a> {
 pub struct JudgedSource<'a> {
     judge: &'a Judge<'a>,
     functions: Vec<Address>,
-    findings: Vec<Finding>,
+    findings: Vec<Arc<Finding>>,
 }
 
 impl JudgedSource<'_> {
@@ -84,10 +89,13 @@ impl JudgedSource<'_> {
     /// Those of [`Judge::judge`].
     pub fn judge(&self, provider: Address) -> Result<Verdict> {
         let Judge { topology, platform, .. } = self.judge;
-        let routes =
-            self.functions.iter().map(|client| topology.route(provider, *client)).collect::<Result<Vec<_>>>()?;
+        let mut routes = Vec::with_capacity(self.functions.len());
         let mut findings = self.findings.clone();
-        findings.extend(routes.iter().flat_map(|route| route::findings(topology, route, platform)));
+        for client in &self.functions {
+            let route = topology.route(provider, *client)?;
+            findings.extend(route::findings(topology, &route, platform).map(Arc::new));
+            routes.push(route);
+        }
         findings.sort_by_key(|finding| finding.severity);
         Ok(Verdict { provider, routes, findings })
     }
@@ -100,7 +108,8 @@ impl JudgedSource<'_> {
     pub fn with_memory(&self, provider: Address) -> Result<Verdict> {
         let mut verdict = self.judge(provider)?;
         verdict.findings.extend(self.judge.memory(provider));
-        verdict.findings.extend(self.judge.ring.get_or_init(|| ring::finding(self.judge.machine)).clone());
+        let ring = self.judge.ring.get_or_init(|| ring::finding(self.judge.machine).map(Arc::new));
+        verdict.findings.extend(ring.clone());
         verdict.findings.sort_by_key(|finding| finding.severity);
         Ok(verdict)
     }

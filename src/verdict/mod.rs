@@ -12,7 +12,7 @@ mod ring;
 mod route;
 mod storage;
 
-use std::mem::discriminant;
+use std::{mem::discriminant, sync::Arc};
 
 use crate::{
     Error, Result,
@@ -55,14 +55,15 @@ impl Answer {
 /// let source = Source::of_block_device(&machine, "/dev/nvme0n1")?;
 /// let verdict = Verdict::judge(&Topology::scan(&machine)?, &source, "0000:02:00.0".parse()?)?;
 /// assert_eq!(verdict.answer(), Answer::No);
-/// assert_eq!(verdict.findings()[0].what, What::NoRoute);
+/// assert_eq!(verdict.findings().next().map(|finding| finding.what), Some(What::NoRoute));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Verdict {
     provider: Address,
     routes: Vec<Route>,
-    findings: Vec<Finding>,
+    /// Shared by the verdicts of one [`Judge`]: most findings are of the source or of the provider, few of the pair.
+    findings: Vec<Arc<Finding>>,
 }
 
 impl Verdict {
@@ -92,8 +93,8 @@ impl Verdict {
     #[must_use]
     pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {
         let machine = source.as_ref().machine();
-        self.findings.extend(memory::finding(machine, self.provider));
-        self.findings.extend(ring::finding(machine));
+        self.findings.extend(memory::finding(machine, self.provider).map(Arc::new));
+        self.findings.extend(ring::finding(machine).map(Arc::new));
         self.findings.sort_by_key(|finding| finding.severity);
         self
     }
@@ -117,8 +118,8 @@ impl Verdict {
 
     /// Everything in the way or worth knowing, the heaviest first.
     #[must_use]
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
+    pub fn findings(&self) -> impl DoubleEndedIterator<Item = &Finding> + ExactSizeIterator {
+        self.findings.iter().map(|finding| &**finding)
     }
 
     /// The provider whose memory it is about.
@@ -147,7 +148,7 @@ impl Verdict {
     /// unknown. What cannot be known is not assumed.
     pub fn require(self, way: Way) -> Result<()> {
         let decides = self.findings.into_iter().find(|finding| finding.is_in(way));
-        decides.map_or(Ok(()), |finding| Err(finding.into()))
+        decides.map_or(Ok(()), |finding| Err(Arc::unwrap_or_clone(finding).into()))
     }
 
     /// Without what the running kernel has answered since, when the module bound a buffer to the file: that there is a route,
@@ -163,7 +164,7 @@ impl Verdict {
     pub(crate) fn explain(self, refused: Error) -> Error {
         let no = |finding: &&Finding| finding.severity == Severity::No;
         let same = |finding: &&Finding| discriminant(&Error::from((*finding).clone())) == discriminant(&refused);
-        let findings = || self.findings.iter().filter(no);
+        let findings = || self.findings().filter(no);
         let known = findings().find(|finding| finding.is_in(Way::Module)).or_else(|| findings().find(same));
         known.cloned().map_or(refused, Error::from)
     }

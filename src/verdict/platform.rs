@@ -31,9 +31,14 @@ impl Platform {
         }
     }
 
+    /// Whether Hyper-V offers devices here.
+    pub(super) fn has_vmbus(&self) -> bool {
+        !self.vmbus.is_empty()
+    }
+
     /// Whether a PCI function lies below a device of Hyper-V's: `.../VMBUS:01/<guid>/pci7ad3:00/7ad3:00:02.0`.
     pub(super) fn is_below_vmbus(&self, directory: &str) -> bool {
-        !self.vmbus.is_empty() && directory.split('/').any(|part| self.vmbus.iter().any(|device| device == part))
+        directory.split('/').any(|part| self.vmbus.iter().any(|device| device == part))
     }
 
     /// Whether it is known to be another kernel than that of the rules.

@@ -11,15 +11,13 @@ use crate::{
 };
 
 /// Everything that speaks against one route, or should be known of it.
-pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> Vec<Finding> {
-    let all = [
-        no_route(topology, route, platform),
-        other_kernel(route, platform),
-        bounce_forced(route, platform),
-        host_hidden(topology, route, platform),
-        virtual_iommu(topology, route, platform),
-    ];
-    all.into_iter().flatten().collect()
+pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> impl Iterator<Item = Finding> {
+    no_route(topology, route, platform)
+        .into_iter()
+        .chain(other_kernel(route, platform))
+        .chain(bounce_forced(route, platform))
+        .chain(host_hidden(topology, route, platform))
+        .chain(virtual_iommu(topology, route, platform))
 }
 
 fn thing(route: &Route) -> String {
@@ -81,7 +79,8 @@ fn bounce_forced(route: &Route, platform: &Platform) -> Option<Finding> {
 
 /// Hyper-V gives each device a host bridge of its own (drivers/pci/controller/pci-hyperv.c), below a VMBus device.
 fn host_hidden(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
-    let ends = [route.provider, route.client].into_iter().filter_map(|address| topology.device(address));
+    let ends = [route.provider, route.client].into_iter().filter(|_| platform.has_vmbus());
+    let ends = ends.filter_map(|address| topology.device(address));
     let hidden = ends.map(|device| &device.directory).find(|directory| platform.is_below_vmbus(directory))?;
     let cause = "Hyper-V hides how its devices are connected: the kernel's answer says nothing of the hardware";
     let refusal = Refusal::new(thing(route), cause, "prove the route by a transfer (`p2pbench run --verify`)");

@@ -33,7 +33,7 @@ fn judge(source: &Source, peer: &str) -> Verdict {
 
 /// The answers of both ways, and what was found.
 fn summary(verdict: &Verdict) -> (Answer, Answer, Vec<What>) {
-    let findings = verdict.findings().iter().map(|finding| finding.what);
+    let findings = verdict.findings().map(|finding| finding.what);
     (verdict.way(Way::P2pmem), verdict.way(Way::Module), findings.collect())
 }
 
@@ -58,7 +58,7 @@ fn each_cause_of_an_alignment_of_0_is_named() {
         (source.dio, source.flags) = (Some(DioAlignment { memory: 0, offset: 0 }), Some(flags));
         let verdict = judge(&source, PEER);
         assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::SilentlyBuffered]));
-        assert!(verdict.findings()[0].refusal.cause.contains(cause), "{cause}");
+        assert!(verdict.findings().next().unwrap().refusal.cause.contains(cause), "{cause}");
         assert!(matches!(verdict.require(Way::P2pmem), Err(Error::NoDirectIo(_))));
         let host = Verdict::judge_host(&source).expect_err("the page cache is no bounce");
         assert!(host.to_string().contains(cause), "{host}");
@@ -124,7 +124,7 @@ fn btrfs_is_yes_only_without_checksums_on_one_device_and_out_of_the_tree() {
     source.dio = Some(DioAlignment { memory: 4096, offset: 4096 });
     let mut judged = |flags, size| {
         (source.flags, source.size) = (Some(flags), Some(size));
-        judge(&source, PEER).findings().iter().map(|finding| finding.what).collect::<Vec<_>>()
+        judge(&source, PEER).findings().map(|finding| finding.what).collect::<Vec<_>>()
     };
     // On the mock nothing tells whether the filesystem has further devices: that is said, and is not harmless.
     assert!(judged(InodeFlags::empty(), 65_536).contains(&What::SilentlyBuffered));
@@ -156,7 +156,7 @@ fn a_raid_of_both_ssds_is_no_for_mappings_and_named_for_the_module() {
     let verdict = judge(&Source::of_block_device(&Machine::mock(mock), "/dev/md0").expect("md0"), PEER);
     assert_eq!(summary(&verdict), (Answer::No, Answer::Yes, vec![What::QueueRefuses]));
     assert_eq!(verdict.routes().len(), 2);
-    let cure = &verdict.findings()[0].refusal.cure;
+    let cure = &verdict.findings().next().unwrap().refusal.cure;
     assert!(cure.contains(" 9:0=0000:03:00.0,0000:04:00.0 "), "ready to be copied: {cure}");
 }
 
@@ -186,7 +186,7 @@ fn below_a_switch_another_kernel_is_only_worth_a_word() {
 fn forced_bounce_buffers_are_a_no_since_io_would_hang() {
     let verdict = with_fact("/proc/cmdline", "quiet swiotlb=force\n");
     assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::BounceForced]));
-    assert_eq!(verdict.findings()[0].evidence[0].to_string(), "/proc/cmdline = swiotlb=force");
+    assert_eq!(verdict.findings().next().unwrap().evidence[0].to_string(), "/proc/cmdline = swiotlb=force");
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Ent
         |pair: &&Pair| expectation.is_none_or(|expectation| expectation.is_direct(pair.client, pair.provider));
     let way = expectation.map_or(Way::P2pmem, |expectation| expectation.way);
     let of_pair = |pair: &Pair| {
-        let findings = pair.verdict.findings().iter().filter(|finding| finding.ways.contains(&way));
+        let findings = pair.verdict.findings().filter(|finding| finding.ways.contains(&way));
         let name = pair.name();
         findings.map(|finding| Entry::of(finding, &name)).collect::<Vec<_>>()
     };

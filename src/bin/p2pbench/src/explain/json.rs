@@ -106,7 +106,7 @@ impl Document {
             dio_alignment: alignment(source),
             routes: verdict.routes().iter().map(Pair::new).collect(),
             stack: source.stack().layers().into_iter().map(|(depth, layer)| StackLayer::new(depth, layer)).collect(),
-            findings: verdict.findings().iter().map(Found::new).collect(),
+            findings: verdict.findings().map(Found::new).collect(),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn text(explained: &Explained<'_>) -> String {
         let _ = write!(text, "\nway\n{}", way(explained, route));
     }
     let _ = write!(text, "\nstorage\n{}", storage(explained));
-    for (finding, number) in explained.verdict.findings().iter().zip(1..) {
+    for (finding, number) in explained.verdict.findings().zip(1..) {
         let _ = write!(text, "\n{}", found(finding, number));
     }
     text
