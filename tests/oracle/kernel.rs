@@ -55,9 +55,14 @@ pub(crate) struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub(crate) fn new(tree: &Tree, log: &'a mut Log) -> Self {
-        let mut device =
-            File::options().read(true).write(true).open(Path::new("/dev").join(MODULE)).expect("the module");
-        device.write_all(tree.to_string().as_bytes()).expect("a tree that the kernel takes");
+        let mut shown = Self::nothing(log);
+        shown.device.write_all(tree.to_string().as_bytes()).expect("a tree that the kernel takes");
+        shown
+    }
+
+    /// No tree: to ask about the guest's own functions.
+    pub(crate) fn nothing(log: &'a mut Log) -> Self {
+        let device = File::options().read(true).write(true).open(Path::new("/dev").join(MODULE)).expect("the module");
         Self { device, log }
     }
 

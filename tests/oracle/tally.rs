@@ -81,7 +81,7 @@ impl Tally {
 
     pub(crate) fn report(&self) {
         let Self { trees, functions, pairs, by_map_type, acs_lists, acs_not_asked, unknown, .. } = self;
-        println!("{trees} trees, {functions} functions, {pairs} pairs: {by_map_type:?}");
+        println!("{trees} trees with {functions} functions, beside the guest's own; {pairs} pairs: {by_map_type:?}");
         println!(
             "{acs_lists} lists of ACS ports compared; {acs_not_asked} pairs have ports for a longer list than the kernel's 128 bytes"
         );

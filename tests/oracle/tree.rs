@@ -13,6 +13,7 @@ use crate::{
 /// None is the guest's own, 0. VMD's begin at 0x10000.
 const DOMAINS: [u32; 5] = [0x1, 0xffff, 0x1_0000, 0x1_0001, 0x7fff_ffff];
 
+#[derive(Default)]
 pub(crate) struct Tree {
     pub(crate) seed: u64,
     pub(crate) functions: Vec<Function>,
@@ -29,6 +30,7 @@ struct Host {
 }
 
 /// What one tree is like.
+#[derive(Default)]
 struct Limits {
     functions: usize,
     depth: u32,
