@@ -157,6 +157,22 @@ fn root_ports_recorded_by_nobody_hold_what_nobody_could_read() {
     );
 }
 
+/// One SSD by two ways, and a verdict on its head, live and recorded.
+#[test]
+fn a_multipath_head_recorded_in_the_guest_is_the_same_on_the_host() {
+    let script = "set -e; cd $P2PDMA_SHARE; p2pbench record machine >said\n\
+                  status=0; p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS >explained || status=$?; test $status = 1\n\
+                  echo $P2PDMA_SSD $P2PDMA_GPU_ADDRESS >pair";
+    let outcome = Guest::new("multipath").run(script);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let recording = outcome.file("machine");
+    bless("multipath", &recording);
+    let explained = Here::new(&recording).explain(outcome.file("pair").trim());
+    let live = outcome.file("explained").replace("machine: host", "machine: recorded");
+    assert_eq!(explained, format!("{live}exit code 1\n"));
+    assert!(explained.contains("nvme_core.multipath=N"), "{explained}");
+}
+
 #[test]
 fn the_serial_numbers_of_the_guest_are_not_in_the_recording() {
     let outcome = Guest::new("switch").run(

@@ -116,12 +116,34 @@ fn downtrained() -> Tree {
     tree
 }
 
+/// An SSD and a network adapter below a switch, each with virtual functions.
+fn sriov() -> Tree {
+    let mut tree = Tree::default();
+    let host = tree.host(1, (0, 0x1f), None, DESKTOP);
+    let below = tree.root_port(&host, 1, PORT, (1, 8));
+    let slots = tree.switch(&below, UP, DOWN, 3);
+    for (slot, part) in slots.iter().zip([Part { vfs: 4, on: 2, ..SSD }, GPU, Part { vfs: 8, on: 3, ..NIC }]) {
+        tree.endpoint(slot, 0, part);
+    }
+    tree
+}
+
 /// What makes a tree in the guest and holds it open on descriptor 3, with `$P2PDMA_SHARE` as the directory.
 fn shown(tree: &Tree) -> String {
     format!(
         "set -e; cd $P2PDMA_SHARE; echo 4 >/proc/sys/kernel/printk; busybox insmod $P2PDMA_MODULES/p2pdma_test_tree.ko\n\
          cat >tree <<'END'\n{tree}END\n\
          exec 3<>/dev/p2pdma_test_tree; dd if=tree bs=1M status=none >&3\n"
+    ) + &tree.physical.iter().map(|(address, count)| switched_on(address, *count)).collect::<String>()
+}
+
+/// Of the drivers in the guest's kernel, vfio-pci is the one that switches virtual functions on without a register of the device.
+fn switched_on(address: &str, count: u8) -> String {
+    format!(
+        "echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode\n\
+         echo 1 >/sys/module/vfio_pci/parameters/enable_sriov\n\
+         echo vfio-pci >/sys/bus/pci/devices/{address}/driver_override; echo {address} >/sys/bus/pci/drivers_probe\n\
+         echo {count} >/sys/bus/pci/devices/{address}/sriov_numvfs\n"
     )
 }
 
@@ -189,6 +211,11 @@ fn a_switch_that_redirects() {
 #[test]
 fn a_vmd_domain_above_0xffff() {
     assert_same("vmd", &vmd(), "intel");
+}
+
+#[test]
+fn virtual_functions_below_a_switch() {
+    assert_same("sriov", &sriov(), "intel");
 }
 
 #[test]

@@ -10,13 +10,14 @@ pub(crate) struct Part {
     pub(crate) link: (u8, u8),
     pub(crate) max: (u8, u8),
     pub(crate) acs: Option<u16>,
-    /// Virtual functions that it could have.
-    pub(crate) vfs: u16,
+    /// Virtual functions that it could have, and those that are switched on.
+    pub(crate) vfs: u8,
+    pub(crate) on: u8,
 }
 
 impl Part {
     pub(crate) const fn new(id: (u16, u16), class: u32, link: (u8, u8)) -> Self {
-        Self { id, class, link, max: link, acs: None, vfs: 0 }
+        Self { id, class, link, max: link, acs: None, vfs: 0, on: 0 }
     }
 }
 
@@ -28,6 +29,8 @@ pub(crate) struct Tree {
     /// SSDs and possible providers, by address.
     pub(crate) ssds: Vec<String>,
     pub(crate) peers: Vec<String>,
+    /// Physical functions, and how many virtual ones are to be switched on.
+    pub(crate) physical: Vec<(String, u8)>,
 }
 
 /// A place where functions are put: a bus, and what it is below.
@@ -53,12 +56,26 @@ impl Tree {
     /// An endpoint; tells its address.
     pub(crate) fn endpoint(&mut self, bus: &Bus, device: u8, part: Part) -> String {
         let address = self.function(bus, device, part, Some((0, None)));
-        match part.class >> 16 {
-            0x01 => self.ssds.push(address.clone()),
-            0x03 | 0x12 => self.peers.push(address.clone()),
-            _ => {}
+        self.list(part, &address);
+        // The first is 8 functions behind, where nothing is found below a port that has but one device.
+        for function in 0..part.on {
+            let (device, function) = (device + 1 + function / 8, function % 8);
+            let part = Part { id: (0xffff, 0xffff), vfs: 0, ..part };
+            let virtual_function = self.function_of(bus, (device, function), part, Some((0, None)));
+            self.list(part, &virtual_function);
+        }
+        if part.on > 0 {
+            self.physical.push((address.clone(), part.on));
         }
         address
+    }
+
+    fn list(&mut self, part: Part, address: &str) {
+        match part.class >> 16 {
+            0x01 => self.ssds.push(address.to_owned()),
+            0x03 | 0x12 => self.peers.push(address.to_owned()),
+            _ => {}
+        }
     }
 
     /// A root port, and the bus below it.
@@ -80,7 +97,17 @@ impl Tree {
     }
 
     fn function(&mut self, bus: &Bus, device: u8, part: Part, pcie: Option<(u8, Option<(u8, u8)>)>) -> String {
-        let address = format!("{:04x}:{:02x}:{device:02x}.0", bus.domain, bus.number);
+        self.function_of(bus, (device, 0), part, pcie)
+    }
+
+    fn function_of(
+        &mut self,
+        bus: &Bus,
+        (device, function): (u8, u8),
+        part: Part,
+        pcie: Option<(u8, Option<(u8, u8)>)>,
+    ) -> String {
+        let address = format!("{:04x}:{:02x}:{device:02x}.{function}", bus.domain, bus.number);
         let buses = pcie.and_then(|(_, buses)| buses);
         let mut values = vec![
             (0x00, u32::from(part.id.1) << 16 | u32::from(part.id.0)),

@@ -53,6 +53,18 @@ fn a_file_that_was_not_recorded_is_3_and_says_how_to_record_it() {
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (3, "", line));
 }
 
+/// By either path it is the head that is explained, with both paths below it.
+#[test]
+fn a_multipath_head_is_shown_as_in_its_guest() {
+    assert_shown("multipath");
+    let explained = ["0000:03:00.0", "0000:04:00.0"].map(|path| {
+        let outcome = p2pbench(&format!("--machine {MACHINES}multipath explain {path} 0000:05:00.0"));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (1, ""), "{path}");
+        outcome.stdout
+    });
+    assert_golden("machine-multipath.explain.txt", &explained.concat());
+}
+
 /// Tree, matrix, check, and the explanation of the pair that the kernel was asked first. All of what was recorded below real
 /// shapes of memory (`tests/guest/shapes`): no device of them gives memory, so every check fails.
 fn assert_shape(name: &str, explained: i32) {
@@ -75,7 +87,7 @@ fn assert_shape(name: &str, explained: i32) {
 
 #[test]
 fn machines_of_real_life_are_shown_checked_and_explained() {
-    for name in ["dgx", "epyc", "desktop", "xeon", "acs", "vmd", "downtrained"] {
+    for name in ["dgx", "epyc", "desktop", "xeon", "acs", "vmd", "downtrained", "sriov"] {
         assert_shape(name, 1);
     }
 }
