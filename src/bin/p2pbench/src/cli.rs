@@ -238,6 +238,8 @@ pub(crate) enum RunFormat {
     Json,
     /// For spreadsheets: the keys of the JSON's rows as columns.
     Csv,
+    /// For reports: a page with plots and everything else in one file.
+    Html,
 }
 
 /// The way that bytes take.

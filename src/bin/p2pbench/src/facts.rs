@@ -6,7 +6,7 @@ use serde::Serialize;
 /// Which machine, which kernel, which module.
 #[derive(Debug, Serialize)]
 pub(crate) struct MachineFacts {
-    kind: String,
+    pub(crate) kind: String,
     pub(crate) kernel: Option<String>,
     /// `p2pdma_user`'s version, `loaded` where it tells none; `null` where it is not loaded.
     pub(crate) module: Option<String>,

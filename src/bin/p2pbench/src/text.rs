@@ -67,6 +67,22 @@ fn number(bytes: u64, unit: u64) -> String {
     }
 }
 
+/// What XML would take for its own, and what it may not hold at all: a machine's names may be anything.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +112,11 @@ mod tests {
         let word = "w".repeat(200);
         assert_eq!(paragraph("> ", &word), format!("> {word}\n"));
         assert_eq!(paragraph("> ", ""), "> \n");
+    }
+
+    #[test]
+    fn text_is_never_markup() {
+        assert_eq!(escape("<a b=\"c\">&\u{1}"), "&lt;a b=&quot;c&quot;&gt;&amp;?");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `p2pbench run`: the ways that bytes can take, interleaved in one run.
 
 mod cache;
+mod distribution;
+mod html;
 mod job;
 mod lane;
 mod peer;
@@ -25,6 +27,7 @@ use crate::{
     interrupt,
     output::Output,
 };
+use html::Page;
 use job::{Budget, Job};
 use lane::Lane;
 use peer::Peer;
@@ -45,6 +48,7 @@ pub(crate) fn command(machine: &Machine, options: &RunOptions, output: &mut Outp
     match options.format.unwrap_or(if json { RunFormat::Json } else { RunFormat::Table }) {
         RunFormat::Json => output.json(&report)?,
         RunFormat::Table => output.text(&report.table())?,
+        RunFormat::Html => output.document(&Page(&report).to_string())?,
         RunFormat::Csv => output.csv(report.rows())?,
     }
     end

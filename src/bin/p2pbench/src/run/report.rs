@@ -1,10 +1,13 @@
 //! Results: rows for scripts, a table for people.
 
 use comfy_table::{CellAlignment, Table, presets};
-use p2pdma::{machine::Machine, storage::File};
+use p2pdma::{
+    machine::{Machine, MachineKind},
+    storage::File,
+};
 use serde::Serialize;
 
-use super::{cache::Cache, job::Job, lane::Lane, peer::Peer, spread::Spread};
+use super::{cache::Cache, distribution::Distribution, job::Job, lane::Lane, peer::Peer, spread::Spread};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 
@@ -12,52 +15,53 @@ use crate::facts::MachineFacts;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     schema: &'static str,
-    machine: MachineFacts,
+    pub(super) machine: MachineFacts,
     /// Whether it was stopped before its end: then some rows may be missing, and the last ones are short.
-    interrupted: bool,
+    pub(super) interrupted: bool,
     rows: Vec<Row>,
 }
 
 /// One path.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    path: &'static str,
-    rw: &'static str,
-    source: String,
-    peer: String,
+    pub(super) path: &'static str,
+    pub(super) rw: &'static str,
+    pub(super) source: String,
+    pub(super) peer: String,
     /// How storage and peer memory meet: `p2pmem` or `module`.
-    way: &'static str,
-    block_bytes: u64,
-    depth: u32,
-    jobs: u32,
-    bytes: u64,
-    seconds: f64,
-    bytes_per_second: f64,
-    iops: f64,
-    latency_us: Latency,
-    cpu_seconds: Option<f64>,
-    bytes_direct: u64,
-    bytes_bounced: u64,
-    evidence: Option<String>,
+    pub(super) way: &'static str,
+    pub(super) block_bytes: u64,
+    pub(super) depth: u32,
+    pub(super) jobs: u32,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) bytes_per_second: f64,
+    pub(super) iops: f64,
+    pub(super) latency_us: Latency,
+    pub(super) latency_distribution: Distribution,
+    pub(super) cpu_seconds: Option<f64>,
+    pub(super) bytes_direct: u64,
+    pub(super) bytes_bounced: u64,
+    pub(super) evidence: Option<String>,
     /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
-    bytes_verified: Option<u64>,
+    pub(super) bytes_verified: Option<u64>,
     /// Of each turn: the paths take turns, so that a drift of the machine's speed hits all alike.
-    turns_bytes_per_second: Vec<f64>,
+    pub(super) turns_bytes_per_second: Vec<f64>,
     /// `null` where no turn moved a byte.
-    spread: Option<Spread>,
+    pub(super) spread: Option<Spread>,
     /// Of the page cache at the start of each pass over the span: `dropped`, or `warm` (on the mock machine). `null` where the
     /// page cache is not used.
-    cache: Option<&'static str>,
+    pub(super) cache: Option<&'static str>,
 }
 
 /// From submission to receipt, in microseconds; with a bounce, to the end of the copy.
 #[derive(Debug, Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
+    pub(super) max: f64,
 }
 
 impl Report {
@@ -67,6 +71,11 @@ impl Report {
 
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// Whether it comes from no hardware.
+    pub(super) fn is_mock(&self) -> bool {
+        self.machine.kind == MachineKind::Mock.to_string()
     }
 
     /// For people.
@@ -102,6 +111,7 @@ impl Row {
                 p999: microseconds(0.999),
                 max: tally.latency.max() as f64 / 1000.0,
             },
+            latency_distribution: Distribution::of(&tally.latency),
             cpu_seconds: tally.cpu.map(|cpu| cpu.as_secs_f64()),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
@@ -113,7 +123,17 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> [String; 15] {
+    /// Which way the bytes went, so that nobody takes one for the other.
+    pub(super) fn way_taken(&self) -> String {
+        match (self.bytes_direct, self.bytes_bounced) {
+            (_, 0) => format!("all direct ({})", self.evidence.as_deref().unwrap_or("nothing moved")),
+            (0, _) => "BOUNCED: all through host memory".into(),
+            (direct, bounced) => format!("PARTLY BOUNCED: {bounced} of {} bytes through host memory", direct + bounced),
+        }
+    }
+
+    /// What stands below [`HEADER`].
+    pub(super) fn cells(&self) -> [String; HEADER.len()] {
         let gigabytes = self.gigabytes();
         let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
         [
@@ -147,27 +167,29 @@ impl Row {
     }
 }
 
+/// The columns of a table.
+pub(super) const HEADER: [&str; 15] = [
+    "path",
+    "rw",
+    "source",
+    "peer",
+    "way",
+    "block",
+    "depth",
+    "GB/s",
+    "+- %",
+    "IOPS",
+    "p50 us",
+    "p99 us",
+    "CPU s/GB",
+    "bytes direct",
+    "bytes bounced",
+];
+
 /// Rows as people read them. Decimal units: 1 GB is 10^9 bytes.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let header = [
-        "path",
-        "rw",
-        "source",
-        "peer",
-        "way",
-        "block",
-        "depth",
-        "GB/s",
-        "+- %",
-        "IOPS",
-        "p50 us",
-        "p99 us",
-        "CPU s/GB",
-        "bytes direct",
-        "bytes bounced",
-    ];
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows.iter().map(Row::cells));
+    table.load_preset(presets::NOTHING).set_header(HEADER).add_rows(rows.iter().map(Row::cells));
     for column in table.column_iter_mut().skip(5) {
         column.set_cell_alignment(CellAlignment::Right);
     }

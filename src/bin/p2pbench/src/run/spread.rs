@@ -6,8 +6,8 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(super) struct Spread {
     median: f64,
-    min: f64,
-    max: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
     /// Where the true median lies in 95 of 100 cases, whatever the distribution; `null` with fewer than six turns, which
     /// cannot tell.
     interval_95: Option<[f64; 2]>,

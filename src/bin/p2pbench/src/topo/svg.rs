@@ -16,7 +16,7 @@ use super::{
     matrix::{columns, head},
     tree::{Row, Tree},
 };
-use crate::facts::MachineFacts;
+use crate::{facts::MachineFacts, text::escape};
 
 /// In pixels: a line, a column of signs, a step of the tree, a letter of the font, the margin.
 const LINE: usize = 18;
@@ -245,21 +245,6 @@ fn text(f: &mut fmt::Formatter<'_>, (x, y): (usize, usize), style: &str, text: &
         "" => Ok(()),
         _ => writeln!(f, "<text x=\"{x}\" y=\"{y}\"{style}>{}</text>", escape(text)),
     }
-}
-
-/// What XML would take for its own, and what it may not hold at all: a machine's names may be anything.
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod explain;
 mod golden;
+mod html;
 mod machines;
 mod mock;
 mod pipe;

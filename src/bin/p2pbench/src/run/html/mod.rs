@@ -1,0 +1,95 @@
+//! The report as a page: one file with everything in it, for a browser without a network.
+
+mod figures;
+mod plot;
+mod scale;
+
+use std::fmt;
+
+use super::report::{HEADER, Report, Row};
+use crate::text::escape;
+use figures::Group;
+
+/// Displays as an HTML document.
+#[derive(Debug)]
+pub(super) struct Page<'a>(pub(super) &'a Report);
+
+impl Page<'_> {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mock = if self.0.is_mock() { "MOCK: " } else { "" };
+        let title = format!("{mock}p2pbench run");
+        writeln!(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>")?;
+        writeln!(f, "<meta name=\"viewport\" content=\"width=device-width\">")?;
+        writeln!(f, "<style>\n{}</style>\n</head>\n<body>\n<h1>{title}</h1>", include_str!("style.css"))?;
+        if self.0.is_mock() {
+            let text =
+                "MOCK: files and memory instead of devices. No figure on this page is a measurement of hardware.";
+            writeln!(f, "<p class=\"banner\">{text}</p>")?;
+        }
+        if self.0.interrupted {
+            let text = "INTERRUPTED: some rows may be missing, and the last ones are short.";
+            writeln!(f, "<p class=\"banner\">{text}</p>")?;
+        }
+        Ok(())
+    }
+
+    fn facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let machine = &self.0.machine;
+        let version = format!("p2pbench {}", env!("CARGO_PKG_VERSION"));
+        let facts = [
+            ("machine", machine.kind.as_str()),
+            ("kernel", machine.kernel.as_deref().unwrap_or("unknown")),
+            ("module", machine.module.as_deref().unwrap_or("p2pdma_user is not loaded")),
+            ("measured by", &version),
+        ];
+        writeln!(f, "<dl>")?;
+        for (name, value) in facts {
+            writeln!(f, "<dt>{name}</dt><dd>{}</dd>", escape(value))?;
+        }
+        writeln!(f, "</dl>")
+    }
+
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>the bytes</th>")?;
+        HEADER.iter().try_for_each(|name| write!(f, "<th>{name}</th>"))?;
+        writeln!(f, "</tr></thead>\n<tbody>")?;
+        self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
+        writeln!(f, "</tbody>\n</table>\n</div>")
+    }
+
+    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+        let class = if row.bytes_bounced > 0 { " class=\"bounced\"" } else { "" };
+        let mock = if self.0.is_mock() { "MOCK: " } else { "" };
+        write!(f, "<tr><td{class}>{mock}{}</td>", escape(&row.way_taken()))?;
+        for cell in row.cells() {
+            let number = if cell.parse::<f64>().is_ok() || cell == "-" { " class=\"number\"" } else { "" };
+            write!(f, "<td{number}>{}</td>", escape(&cell))?;
+        }
+        writeln!(f, "</tr>")
+    }
+
+    fn plots(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in Group::all(self.0.rows(), self.0.is_mock()) {
+            writeln!(f, "<h2>{}</h2>\n<div class=\"plots\">", escape(&group.title()))?;
+            group.over_the_sweep().iter().try_for_each(|plot| write!(f, "{plot}"))?;
+            group.distributions().iter().try_for_each(|plot| write!(f, "{plot}"))?;
+            writeln!(f, "</div>")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(f)?;
+        self.facts(f)?;
+        self.table(f)?;
+        writeln!(
+            f,
+            "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory. Latency is from \
+                     submission to receipt; with a bounce, to the end of the copy.</p>"
+        )?;
+        self.plots(f)?;
+        writeln!(f, "</body>\n</html>")
+    }
+}
