@@ -1,5 +1,6 @@
 //! What an operation costs in instructions, in a guest, beside fio: the lanes of `beside_fio`, counted by a plugin of the
-//! emulator. Unlike a time it does not depend on what else the machine does: two runs differ by less than 1 %.
+//! emulator. Unlike a time it hardly depends on what else the machine does: where operations are many, two runs differ by 1 to
+//! 3 %. Where they are few, at 1 MiB or on a machine that is busy elsewhere, what a program's start costs now and then shows.
 //!
 //! `cargo build --release --workspace --examples && cargo bench --bench instructions [-- [CELL]]`, where CELL is a part of a
 //! cell's name. An instruction is no time: a cache miss, a write to a device and an addition count alike. It shows where the
