@@ -16,6 +16,17 @@ fn assert_shown(name: &str) {
 /// An SSD, its partition, and files in that: one that anybody may open, one that root alone may, one with holes.
 const SOURCES: [&str; 5] = ["/dev/nvme0n1", "/dev/nvme0n1p1", "/mnt/part/file", "/mnt/part/secret", "/mnt/part/holes"];
 
+/// By root or by nobody, who reads less and passes no more.
+#[test]
+fn the_check_of_a_guests_recording_is_that_of_who_recorded() {
+    let names = [("switch", 0), ("root-ports-intel", 1), ("root-ports-intel-nobody", 1), ("multipath", 1)];
+    for (name, status) in names {
+        let outcome = p2pbench(&format!("--machine {MACHINES}{name} check"));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (status, ""), "{name}: {}", outcome.stdout);
+        assert_golden(&format!("machine-{name}.check.txt"), &outcome.stdout);
+    }
+}
+
 /// What is said of every source with this peer, refusals and exit codes too.
 fn assert_explained(name: &str, peer: &str) {
     for (form, ending) in [("", "txt"), ("--json", "json.txt")] {
