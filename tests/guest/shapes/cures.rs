@@ -84,30 +84,91 @@ fn multipath_switched_off_turns_no_to_yes() {
     assert_eq!(cured.status, 0, "{}{}", cured.stdout, cured.stderr);
 }
 
-/// An ordinary user, before and after root has given the group of `allocate` to it.
+/// An ordinary user, before and after root has given the group of `allocate` to it. Between two host bridges nothing else is
+/// unknown to it, and there is but one pair, which `check` judges too.
 #[test]
 fn permission_on_the_group_turns_cannot_tell_to_yes() {
-    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS";
-    let script = format!(
-        "cd $P2PDMA_SHARE; status=0; {nobody} >before || status=$?; echo $status >before.status\n\
-         chgrp 65534 /sys/bus/pci/devices/$P2PDMA_GPU_ADDRESS/p2pmem/allocate\n\
-         status=0; {nobody} >after || status=$?; echo $status >after.status"
-    );
-    let outcome = Guest::new("switch").run(&script);
-    assert!(outcome.file("before").contains("no_permission"), "{}", outcome.file("before"));
-    assert_eq!(outcome.file("before.status").trim(), "3");
-    assert!(!outcome.file("after").contains("no_permission"), "{}", outcome.file("after"));
+    let script = "cd $P2PDMA_SHARE\n\
+                  nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups p2pbench \"$@\"; }\n\
+                  look() {\n\
+                  status=0; nobody explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS >$1 || status=$?; echo $status >$1.status\n\
+                  status=0; nobody check >$1.check || status=$?; echo $status >$1.check.status\n\
+                  }\n\
+                  look before; chgrp 65534 /sys/bus/pci/devices/$P2PDMA_GPU_ADDRESS/p2pmem/allocate; look after";
+    let outcome = Guest::new("two-bridges").run(script);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let is_told = |name: &str| outcome.file(name).contains("no_permission");
+    assert_eq!(["before", "before.check", "after", "after.check"].map(is_told), [true, true, false, false]);
+    let statuses =
+        ["before", "before.check", "after", "after.check"].map(|name| outcome.file(&format!("{name}.status")));
+    assert_eq!(statuses.each_ref().map(|status| status.trim()), ["3", "3", "0", "0"], "{}", outcome.file("after"));
 }
 
+/// A filter as a container's profile makes it: `io_uring_setup` (425) answers EPERM.
+const SECCOMP: &str = r#"
+seccomp() {
+	perl -e 'my $filter = pack("SCCL" x 4, 0x20,0,0,0, 0x15,0,1,425, 6,0,0,0x50001, 6,0,0,0x7fff0000);
+		my $program = pack("S x6 P", 4, $filter);
+		syscall(157, 38, 1, 0, 0, 0) == 0 && syscall(157, 22, 2, $program) == 0 or die "prctl";
+		exec @ARGV' "$@"
+}
+sysctl() { echo ${1#*=} >/proc/sys/${1%%=*}; }
+look() {
+	name=$1; shift
+	status=0; "$@" p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS >$name || status=$?
+	echo $status >$name.status
+	status=0; "$@" p2pbench check >$name.check || status=$?
+	echo $status >$name.check.status
+}
+"#;
+
+/// One errno, two causes; `explain` and `check` tell them apart, and each cure is applied.
 #[test]
-fn io_uring_that_a_sysctl_forbids_is_told_and_allowed_again() {
-    let script = "cd $P2PDMA_SHARE; explain() { p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS; }\n\
-                  sysctl() { echo ${1#*=} >/proc/sys/${1%%=*}; }\n\
-                  sysctl kernel/io_uring_disabled=2; explain >before && exit 9\n\
-                  sysctl kernel/io_uring_disabled=0; explain >after";
+fn io_uring_that_a_sysctl_or_seccomp_forbids_is_told_and_allowed_again() {
+    let script = format!(
+        "cd $P2PDMA_SHARE; {SECCOMP}\n\
+         sysctl kernel/io_uring_disabled=2; look sysctl env; sysctl kernel/io_uring_disabled=0\n\
+         look seccomp seccomp; look allowed env"
+    );
+    let outcome = Guest::new("switch").run(&script);
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+    let cures =
+        [("sysctl", "set sysctl kernel.io_uring_disabled=0"), ("seccomp", "in the container's seccomp profile")];
+    for (name, cure) in cures {
+        for form in ["", ".check"] {
+            let said = outcome.file(&format!("{name}{form}")).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("ring_forbidden") && said.contains(cure), "{name}{form}: {said}");
+            assert_eq!(outcome.file(&format!("{name}{form}.status")).trim(), "1", "{name}{form}: {said}");
+        }
+    }
+    assert!(outcome.file("allowed").starts_with("DIRECT"), "{}", outcome.file("allowed"));
+    assert!(outcome.file("allowed.check").starts_with("PASS"), "{}", outcome.file("allowed.check"));
+}
+
+/// By the very command that the refusal ends with. `modprobe` finds the module where a package would have put it.
+#[test]
+fn a_module_that_is_loaded_turns_a_refusal_to_yes() {
+    let script = r#"
+set -e
+cd $P2PDMA_SHARE
+run() { p2pbench run --source $P2PDMA_SSD --peer $P2PDMA_CMB_ADDRESS --path direct --way module --span 64k --size 64k --block 64k "$@"; }
+busybox rmmod p2pdma_user
+run 2>refused >&2 && exit 9
+modules=/lib/modules/$(uname -r)
+mkdir -p $modules
+cp $P2PDMA_MODULES/p2pdma_user.ko $modules
+cd $modules
+busybox depmod
+modprobe() { busybox modprobe "$@"; }
+cure=$(sed -n 's/.*load it: //p' $P2PDMA_SHARE/refused)
+echo "$cure" >$P2PDMA_SHARE/cure
+$cure
+run
+"#;
     let outcome = Guest::new("switch").run(script);
     assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
-    let before = outcome.file("before");
-    assert!(before.contains("ring_forbidden") && before.contains("set sysctl kernel.io_uring_disabled=0"), "{before}");
-    assert!(outcome.file("after").starts_with("DIRECT"), "{}", outcome.file("after"));
+    let refused = outcome.file("refused");
+    assert!(refused.contains("/dev/p2pdma_user: the p2pdma_user module is not loaded"), "{refused}");
+    assert_eq!(outcome.file("cure"), "modprobe p2pdma_user\n");
+    assert!(outcome.stdout.contains(" direct "), "{}", outcome.stdout);
 }
