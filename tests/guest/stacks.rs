@@ -192,8 +192,7 @@ fn writes_and_reads_that_iomap_would_do_by_cpu_are_refused() {
 /// in each pass, and a filesystem that copies in spite of O_DIRECT gives it and nothing else.
 #[test]
 fn the_page_cache_is_measured_as_such_and_is_no_bounce() {
-    let run =
-        "p2pbench run --source $SOURCE --peer $GPU --json --span 1M --size 2M --block $BLOCK --depth 4 --destructive";
+    let run = "p2pbench run --source $SOURCE --peer $GPU --json --span 1M --size 2M --block $BLOCK --depth 4 --destructive --force";
     let script = format!(
         "cache() {{ {run} --path page_cache --rw $2 >$S/$1.$2.run; }}
          refuse() {{ status=0; {run} --path $2 --rw read 2>$S/$1.$2.refusal || status=$?; echo $status >$S/$1.$2.status; }}

@@ -67,7 +67,7 @@ ext4() { mkfs.ext4 -q -F -O verity -E lazy_itable_init=0,lazy_journal_init=0 $1;
 explain() { status=0; p2pbench explain $SOURCE $GPU --json >$S/$1.explain || status=$?; echo $status >$S/$1.explained; }
 ours() {
 	status=0
-	p2pbench run --source $SOURCE --peer $GPU --path direct --json --rw $2 --destructive --size 1M --span 1M --block $BLOCK \
+	p2pbench run --source $SOURCE --peer $GPU --path direct --json --rw $2 --destructive --force --size 1M --span 1M --block $BLOCK \
 		--depth 4 $3 >$S/$1.$2.run 2>$S/$1.$2.refusal || status=$?
 	echo $status >$S/$1.$2.status
 }

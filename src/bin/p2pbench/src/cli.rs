@@ -129,14 +129,23 @@ pub(crate) enum TopoFormat {
 /// What `run` measures.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunOptions {
-    /// The file or NVMe block device.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) source: PathBuf,
+    /// Runs from a file in TOML, one after the other: tables [[run]], and [defaults] for all of them, with these options by
+    /// name (depth = 8, block = ["4k", "1M"]; name = "..." names the rows). What is given here holds before the file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) job: Option<PathBuf>,
+
+    /// Runs that stand for a known work, as a job file.
+    #[arg(long, value_name = "PRESET", conflicts_with = "job")]
+    pub(crate) preset: Option<Preset>,
+
+    /// The file or NVMe block device; several are worked on at the same time.
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["job", "preset"])]
+    pub(crate) source: Vec<PathBuf>,
 
     /// The provider of the peer memory, by PCI address; or socket:PATH, where a program listens that lends memory of its
-    /// GPU.
-    #[arg(long, value_name = "ADDRESS|socket:PATH")]
-    pub(crate) peer: Peer,
+    /// GPU. With several, each source works with each of them at the same time, on a part of the span.
+    #[arg(long, value_name = "ADDRESS|socket:PATH", required_unless_present_any = ["job", "preset"])]
+    pub(crate) peer: Vec<Peer>,
 
     /// How storage and peer memory meet: by a mapping of the memory, or by the p2pdma_user module [default: p2pmem; module
     /// for memory that is lent].
@@ -147,7 +156,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',', value_name = "PATH,..", default_value = "direct")]
     pub(crate) path: Vec<Path>,
 
-    /// What to do with the source. Of this, --block and --depth, each combination is measured by itself.
+    /// What to do with the source. Of this, --block, --depth and --jobs, each combination is measured by itself.
     #[arg(long, value_delimiter = ',', value_name = "RW,..", default_value = "read")]
     pub(crate) rw: Vec<Rw>,
 
@@ -155,10 +164,19 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',', default_value = "1M", value_parser = size, value_name = "BYTES,..")]
     pub(crate) block: Vec<u64>,
 
-    /// Operations in flight.
+    /// Operations in flight, of each queue.
     #[arg(long, value_delimiter = ',', default_value = "8", value_parser = clap::value_parser!(u32).range(1..=4096),
         value_name = "N,..")]
     pub(crate) depth: Vec<u32>,
+
+    /// Queues for each source and peer, each filled by a thread of its own, on a part of the span.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=256),
+        value_name = "N,..")]
+    pub(crate) jobs: Vec<u32>,
+
+    /// Keep each queue's thread on the processors of a NUMA node: the one that its SSD is near to, or this one.
+    #[arg(long, value_name = "auto|NODE")]
+    pub(crate) numa: Option<Numa>,
 
     /// Bytes to move on each path, instead of a time.
     #[arg(long, value_parser = size, value_name = "BYTES", conflicts_with = "seconds")]
@@ -181,9 +199,24 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) verify: bool,
 
-    /// Allow writes: they destroy what the source holds.
+    /// Copy what is read to this file or block device, from peer memory; on the other paths from host memory. It goes to the
+    /// same place as it came from. For one source, with --rw read or randread.
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) copy_to: Option<PathBuf>,
+
+    /// After the writes of a turn wait until storage holds them, before the clock stops (fdatasync). The page cache does so
+    /// anyway.
+    #[arg(long)]
+    pub(crate) fdatasync: bool,
+
+    /// Allow writes: they destroy what the source holds, and of a copy what the target holds.
     #[arg(long)]
     pub(crate) destructive: bool,
+
+    /// With --destructive, also where a block device holds a filesystem, a partition table or a part of something larger.
+    /// One that is in use is never written to.
+    #[arg(long, requires = "destructive")]
+    pub(crate) force: bool,
 
     /// The form; --json stands for --format json [default: table].
     #[arg(long, value_name = "FORMAT", hide_default_value = true)]
@@ -206,6 +239,52 @@ impl FromStr for Peer {
         match text.strip_prefix("socket:") {
             Some(path) => Ok(Self::Socket(path.into())),
             None => text.parse().map(Self::Address),
+        }
+    }
+}
+
+/// A job file that comes with the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// What an inference engine does that loads a model: large reads in order, some or many in flight; small tensors at random.
+    ModelLoading,
+    /// What a training job does that writes a checkpoint: large writes in order, until storage holds them.
+    Checkpoint,
+}
+
+impl Preset {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ModelLoading => "--preset model-loading",
+            Self::Checkpoint => "--preset checkpoint",
+        }
+    }
+
+    /// The file.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::ModelLoading => include_str!("run/presets/model-loading.toml"),
+            Self::Checkpoint => include_str!("run/presets/checkpoint.toml"),
+        }
+    }
+}
+
+/// Which processors work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numa {
+    /// Those near the SSD.
+    Auto,
+    /// Those of this node.
+    Node(u32),
+}
+
+impl FromStr for Numa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            node => node.parse().map(Self::Node).map_err(|_| "must be auto or the number of a node".into()),
         }
     }
 }

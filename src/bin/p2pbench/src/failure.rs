@@ -9,6 +9,8 @@ use p2pdma::{Error, Refusal, topology::Route};
 pub(crate) enum Failure {
     /// The library's answer.
     Library(Error),
+    /// The same of one operation, with where it worked.
+    At(String, Error),
     /// Data arrived wrong, or a check failed: 1.
     Failed(Refusal),
     /// Options that contradict the machine: 2.
@@ -49,7 +51,7 @@ impl Failure {
     /// The same as a number.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Library(error) => library_code(error),
+            Self::Library(error) | Self::At(_, error) => library_code(error),
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Operation(_) => 4,
@@ -81,16 +83,22 @@ fn library_code(error: &Error) -> u8 {
     }
 }
 
+/// The errno behind it, where the line does not name it already.
+fn with_errno(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
+    write!(f, "{error}")?;
+    match std::error::Error::source(error).and_then(std::error::Error::source) {
+        Some(errno) => write!(f, " ({errno})"),
+        None => Ok(()),
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Library(error) => {
-                write!(f, "{error}")?;
-                // The errno, where the line does not name it already.
-                match std::error::Error::source(error).and_then(std::error::Error::source) {
-                    Some(errno) => write!(f, " ({errno})"),
-                    None => Ok(()),
-                }
+            Self::Library(error) => with_errno(f, error),
+            Self::At(place, error) => {
+                write!(f, "{place}: ")?;
+                with_errno(f, error)
             }
             Self::Interrupted => {
                 f.write_str("interrupted: nothing flies any more; the rows are what was measured so far")

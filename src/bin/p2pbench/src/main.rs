@@ -20,19 +20,21 @@ mod topo;
 
 use std::{io::Write, process::ExitCode};
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use p2pdma::machine::Machine;
 
 use cli::{Cli, Command};
 use failure::Failure;
 use output::Output;
+use run::Workload;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, arguments) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    match execute(&cli) {
+    match execute(&cli, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_silent() {
@@ -56,20 +58,25 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn in_one_line(error: &clap::Error) -> String {
+    format!("p2pbench: {}; see p2pbench --help", reason(error))
+}
+
+/// What is wrong, without where to read more.
+fn reason(error: &clap::Error) -> String {
     let text = error.to_string().replace('\r', " ");
     let reason: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage")).collect();
     let reason = reason.join(" ");
     let reason = reason.trim_start_matches("error: ").trim().trim_end_matches("For more information, try '--help'.");
-    format!("p2pbench: {}; see p2pbench --help", reason.trim())
+    reason.trim().to_owned()
 }
 
-fn execute(cli: &Cli) -> Result<(), Failure> {
+fn execute(cli: &Cli, arguments: &ArgMatches) -> Result<(), Failure> {
     if let Some(Command::Check(options)) = &cli.command {
         return check::command(&cli.machine, options, cli.json);
     }
     let machine = cli.machine.make()?;
     let mut output = Output::new(machine.kind());
-    let result = command(cli, &machine, &mut output);
+    let result = command(cli, arguments, &machine, &mut output);
     // A command that ends in a line of its own has said what it lacks.
     if result.as_ref().err().is_none_or(Failure::is_silent) {
         say_what_is_missing(&machine);
@@ -77,14 +84,17 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     result
 }
 
-fn command(cli: &Cli, machine: &Machine, output: &mut Output) -> Result<(), Failure> {
+fn command(cli: &Cli, arguments: &ArgMatches, machine: &Machine, output: &mut Output) -> Result<(), Failure> {
     match &cli.command {
         None => overview::overview(machine, output, cli.json),
         Some(Command::Topo(options)) => topo::command(machine, options, output, cli.json),
         Some(Command::Explain(options)) => explain::command(machine, options, output, cli.json),
         // It makes the machine itself, below its deadline.
         Some(Command::Check(options)) => check::command(&cli.machine, options, cli.json),
-        Some(Command::Run(options)) => run::command(machine, options, output, cli.json),
+        Some(Command::Run(options)) => {
+            let workloads = Workload::all(options, arguments.subcommand_matches("run").unwrap_or(arguments))?;
+            run::command(machine, &workloads, run::format(options, cli.json)?, output)
+        }
         Some(Command::Compare(options)) => compare::command(options, cli.json),
         Some(Command::Record(options)) => record::command(machine, options, output, cli.json),
     }

@@ -11,13 +11,14 @@ use p2pdma::{
 };
 
 use crate::{
-    cli::{Path, Peer, RunOptions, Rw, TopoOptions},
+    cli::{Path, Peer, RunFormat, RunOptions, Rw, TopoOptions},
     facts::MachineFacts,
     failure::Failure,
     machine::MachineName,
     output::Output,
     pairs::{self, Pairs},
-    run, topo,
+    run::{self, Workload},
+    topo,
 };
 
 /// Prints the verdicts and measures the best pair. Without any peer memory on the host, on the mock machine. Of a recorded
@@ -33,7 +34,10 @@ pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Re
             topo::command(machine, &TopoOptions::default(), output, json)
         }
         Some(_) if machine.kind() == MachineKind::Recorded => Ok(output.text(NOT_MEASURED)?),
-        Some(pair) => run::command(machine, &short_run(&pair), output, json),
+        Some(pair) => {
+            let format = if json { RunFormat::Json } else { RunFormat::Table };
+            run::command(machine, &[Workload::plain(short_run(&pair))], format, output)
+        }
         None if machine.kind() == MachineKind::Host && topology.providers().next().is_none() => {
             on_the_mock(output, json)
         }
@@ -89,19 +93,26 @@ fn short_run(pair: &Pair) -> RunOptions {
     let block = [1 << 20, 65_536].into_iter().find(|&block| block <= pair.available).unwrap_or(4096);
     let depth = u32::try_from(pair.available / block).unwrap_or(8).clamp(1, 8);
     RunOptions {
-        source: pair.source.clone(),
-        peer: Peer::Address(pair.provider),
+        job: None,
+        preset: None,
+        source: vec![pair.source.clone()],
+        peer: vec![Peer::Address(pair.provider)],
         way: None,
         path: vec![Path::Direct, Path::Bounce],
         rw: vec![Rw::Read],
         block: vec![block],
         depth: vec![depth],
+        jobs: vec![1],
+        numa: None,
         size: None,
         seconds: 1.0,
         repeats: None,
         span: None,
         verify: false,
+        copy_to: None,
+        fdatasync: false,
         destructive: false,
+        force: false,
         format: None,
     }
 }

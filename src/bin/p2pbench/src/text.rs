@@ -55,6 +55,11 @@ pub(crate) fn part(bytes: u64, whole: u64) -> String {
     number(bytes, unit(whole).0)
 }
 
+/// In which line of a text a byte is, from 1 on.
+pub(crate) fn line_of(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|&byte| byte == b'\n').count() + 1
+}
+
 fn unit(bytes: u64) -> (u64, &'static str) {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     units.into_iter().find(|(unit, _)| bytes >= *unit).unwrap_or((1, "B"))

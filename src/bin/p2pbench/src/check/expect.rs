@@ -32,7 +32,7 @@ use super::{
     measured::Measured,
     node::{self, Node},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, text::line_of};
 
 const SCHEMA: &str = "p2pbench.expect/1";
 
@@ -119,8 +119,7 @@ impl Expectation {
 
 /// What is wrong, and where, in one line.
 fn in_line(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
+    let line = error.span().map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
     format!("{line}{}", error.message().replace('\n', ", "))
 }
 

@@ -22,21 +22,11 @@ struct Run {
 struct Row {
     path: String,
     source: String,
-    peer: Address2,
+    peer: String,
     bytes_per_second: f64,
-}
-
-/// An address as JSON has it.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Address2(Address);
-
-impl TryFrom<String> for Address2 {
-    type Error = p2pdma::pci::ParseAddressError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
-    }
+    /// The sum of several pairs: no pair's rate.
+    #[serde(default)]
+    aggregate: bool,
 }
 
 impl Measured {
@@ -44,9 +34,10 @@ impl Measured {
     pub(super) fn read(machine: &Machine, files: &[PathBuf]) -> Result<Self, Failure> {
         let mut rates = BTreeMap::new();
         for file in files {
-            for row in run(file)?.rows.into_iter().filter(|row| row.path == "direct") {
+            for row in run(file)?.rows.into_iter().filter(|row| row.path == "direct" && !row.aggregate) {
                 let client = function(machine, file, &row.source)?;
-                let best: &mut f64 = rates.entry((client, row.peer.0)).or_default();
+                let provider: Address = row.peer.parse().map_err(|error| wrong(file, error))?;
+                let best: &mut f64 = rates.entry((client, provider)).or_default();
                 *best = best.max(row.bytes_per_second / 1e9);
             }
         }

@@ -40,6 +40,9 @@ pub(super) struct Row {
 /// What a row is a measurement of.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub(super) struct Work {
+    /// The run's name in a job file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) run: Option<String>,
     pub(super) path: String,
     /// `None` in documents from before there were two.
     #[serde(default)]

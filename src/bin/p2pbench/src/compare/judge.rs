@@ -87,9 +87,9 @@ fn share(row: &Row) -> f64 {
 }
 
 impl Judgement {
-    pub(super) fn cells(&self) -> [String; 10] {
+    pub(super) fn cells(&self) -> [String; 11] {
         let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.3}", rate / 1e9));
-        let Work { path, way, rw, source, peer, block_bytes, depth, .. } = &self.work;
+        let Work { path, way, rw, source, peer, block_bytes, depth, jobs, .. } = &self.work;
         [
             way.as_ref().map_or(path.clone(), |way| format!("{path} ({way})")),
             rw.clone(),
@@ -97,6 +97,7 @@ impl Judgement {
             peer.clone(),
             block_bytes.to_string(),
             depth.to_string(),
+            jobs.to_string(),
             rate(Some(self.base_bytes_per_second)),
             rate(self.new_bytes_per_second),
             self.ratio.map_or("-".into(), |ratio| format!("{ratio:.3}")),
@@ -125,6 +126,7 @@ mod tests {
     fn row(rate: f64, turns: &[f64]) -> Row {
         Row {
             work: Work {
+                run: None,
                 path: "direct".into(),
                 way: None,
                 rw: "read".into(),

@@ -61,7 +61,8 @@ impl Report {
     /// A headline, and a table that both a terminal and a merge request show as one.
     fn text(&self) -> String {
         let mut table = Table::new();
-        let header = ["path", "rw", "source", "peer", "block", "depth", "base GB/s", "new GB/s", "ratio", "verdict"];
+        let header =
+            ["path", "rw", "source", "peer", "block", "depth", "jobs", "base GB/s", "new GB/s", "ratio", "verdict"];
         table.load_preset(presets::ASCII_MARKDOWN).set_header(header).add_rows(self.rows.iter().map(Judgement::cells));
         for column in table.column_iter_mut().skip(4).take(5) {
             column.set_cell_alignment(CellAlignment::Right);

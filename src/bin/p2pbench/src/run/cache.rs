@@ -20,13 +20,15 @@ use crate::failure::Failure;
 pub(super) struct Cache {
     file: File,
     state: &'static str,
+    /// Where the bytes are that it is about, and how many.
+    range: (u64, u64),
 }
 
 impl Cache {
-    pub(super) fn of(machine: &Machine, file: File) -> Self {
+    pub(super) fn of(machine: &Machine, file: File, range: (u64, u64)) -> Self {
         // The files of a mock lie in memory, in nothing but the page cache.
         let state = if machine.kind() == MachineKind::Host { "dropped" } else { "warm" };
-        Self { file, state }
+        Self { file, state, range }
     }
 
     /// What the cache was at the start of each pass over the span, for the report: `dropped` or `warm`.
@@ -34,20 +36,21 @@ impl Cache {
         self.state
     }
 
-    /// Takes the file's bytes out of the cache. What was not yet written is written first: the kernel keeps it else.
+    /// Takes the bytes out of the cache. What was not yet written is written first: the kernel keeps it else.
     pub(super) fn empty(&self) -> Result<(), Failure> {
-        self.sync()?;
-        let dropped = posix_fadvise(self.file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-        dropped.map_err(|errno| self.failed("posix_fadvise", errno))
+        sync(&self.file)?;
+        let [offset, length] = [self.range.0, self.range.1].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let dropped = posix_fadvise(self.file.as_fd(), offset, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        dropped.map_err(|errno| failed(&self.file, "posix_fadvise", errno))
     }
+}
 
-    /// Waits until storage holds what was written.
-    pub(super) fn sync(&self) -> Result<(), Failure> {
-        fdatasync(self.file.as_fd()).map_err(|errno| self.failed("fdatasync", errno))
-    }
+/// Waits until storage holds what was written.
+pub(super) fn sync(file: &File) -> Result<(), Failure> {
+    fdatasync(file.as_fd()).map_err(|errno| failed(file, "fdatasync", errno))
+}
 
-    fn failed(&self, call: &str, errno: Errno) -> Failure {
-        let cause = format!("{call} failed: {}", io::Error::from(errno));
-        Failure::Operation(Refusal::new(&self.file, cause, "see what the kernel log says"))
-    }
+fn failed(file: &File, call: &str, errno: Errno) -> Failure {
+    let cause = format!("{call} failed: {}", io::Error::from(errno));
+    Failure::Operation(Refusal::new(file, cause, "see what the kernel log says"))
 }

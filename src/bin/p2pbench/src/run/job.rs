@@ -12,15 +12,28 @@ use crate::{
 /// Random blocks come in the same order on every path and in every run.
 pub(super) const SEED: u64 = 0x7032_7062_656e_6368;
 
-/// A workload, checked against the file it works on.
+/// A workload, checked against the files it works on.
 #[derive(Debug)]
 pub(super) struct Job {
     rw: Rw,
     /// Bytes of one operation.
     block: u32,
     depth: u32,
-    /// Whole blocks in the span.
-    blocks: u64,
+    /// Queues of each pair of source and peer.
+    jobs: u32,
+    /// Bytes of each source to work on, from its start.
+    span: Option<u64>,
+    /// Whether what is read goes on to another file.
+    copies: bool,
+    /// Whether storage has the writes of a turn when the clock stops.
+    pub(super) fdatasync: bool,
+}
+
+/// The blocks that one queue works on, and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    first: u64,
+    pub(super) blocks: u64,
 }
 
 /// When a turn ends.
@@ -28,21 +41,33 @@ pub(super) struct Job {
 pub(super) enum Budget {
     /// After so many operations.
     Operations(u64),
+    /// After this round's share of so many operations.
+    Round {
+        /// Of all rounds.
+        total: u64,
+        round: u32,
+        rounds: u32,
+    },
     /// After so long: nothing is started later, what flies is waited for.
     Time(Duration),
 }
 
 impl Budget {
-    /// The share of `total` operations that falls to one of several rounds; the shares add up to the total.
-    pub(super) fn share_of_operations(total: u64, round: u32, rounds: u32) -> Self {
-        let until = |round: u32| total * u64::from(round) / u64::from(rounds);
-        Self::Operations(until(round + 1) - until(round))
+    /// What falls to one of several queues that work at the same time. Over all rounds each goes as often over its part as
+    /// the others: so what is copied once is copied whole.
+    pub(super) fn of_queue(self, index: u32, queues: u32) -> Self {
+        match self {
+            Self::Operations(all) => Self::Operations(share(all, index, queues)),
+            Self::Round { total, round, rounds } => Self::Operations(share(share(total, index, queues), round, rounds)),
+            Self::Time(_) => self,
+        }
     }
 
     /// How many operations may start, and until when, of a turn that begins now.
     pub(super) fn limits(self, begin: Instant) -> (u64, Option<Instant>) {
         match self {
             Self::Operations(all) => (all, None),
+            Self::Round { total, round, rounds } => (share(total, round, rounds), None),
             Self::Time(all) => (u64::MAX, begin.checked_add(all)),
         }
     }
@@ -51,38 +76,79 @@ impl Budget {
     pub(super) fn rest(self, started: u64, elapsed: Duration) -> Option<Self> {
         match self {
             Self::Operations(all) => Some(Self::Operations(all.checked_sub(started).filter(|&rest| rest > 0)?)),
+            Self::Round { total, round, rounds } => {
+                Self::Operations(share(total, round, rounds)).rest(started, elapsed)
+            }
             Self::Time(all) => Some(Self::Time(all.checked_sub(elapsed).filter(|rest| !rest.is_zero())?)),
         }
     }
 }
 
+/// What of `total` falls to one of several; the shares add up to it.
+fn share(total: u64, index: u32, of: u32) -> u64 {
+    let until = |index: u32| total * u64::from(index) / u64::from(of);
+    until(index + 1) - until(index)
+}
+
 impl Job {
     /// One for each combination of what the options list, in their order.
-    pub(super) fn all(file: &File, options: &RunOptions) -> Result<Vec<Self>, Failure> {
-        let depths = |rw: Rw, block: u64| options.depth.iter().map(move |&depth| (rw, block, depth));
-        let blocks = |rw: Rw| options.block.iter().flat_map(move |&block| depths(rw, block));
-        let jobs = options.rw.iter().flat_map(|&rw| blocks(rw));
-        jobs.map(|(rw, block, depth)| Self::new(file, options, rw, block, depth)).collect()
+    pub(super) fn all(files: &[File], options: &RunOptions) -> Result<Vec<Self>, Failure> {
+        let mut all = Vec::new();
+        for &rw in &options.rw {
+            for &block in &options.block {
+                for &depth in &options.depth {
+                    for &jobs in &options.jobs {
+                        let (span, fdatasync, copies) = (options.span, options.fdatasync, options.copy_to.is_some());
+                        let job = Self { rw, block: block_of(files, block)?, depth, jobs, span, copies, fdatasync };
+                        files.iter().try_for_each(|file| job.check(file, options))?;
+                        all.push(job);
+                    }
+                }
+            }
+        }
+        Ok(all)
     }
 
-    /// Checks the options against the file.
-    fn new(file: &File, options: &RunOptions, rw: Rw, block: u64, depth: u32) -> Result<Self, Failure> {
-        let usage = |cause: String, cure: &str| Failure::Usage(Refusal::new(file, cause, cure));
-        let too_large = || usage(format!("--block {block} is too large"), "use up to 64M");
-        let block = u32::try_from(block).ok().filter(|&block| block <= 64 << 20).ok_or_else(too_large)?;
+    /// Checks the options against a file.
+    fn check(&self, file: &File, options: &RunOptions) -> Result<(), Failure> {
+        let usage = |cause: String, cure: &str| Err(Failure::Usage(Refusal::new(file, cause, cure)));
+        let (block, blocks) = (self.block, self.blocks(file));
         if options.size.is_some_and(|size| size % u64::from(block) != 0) {
-            return Err(usage(format!("--size is no multiple of --block {block}"), "use a multiple"));
+            return usage(format!("--size is no multiple of --block {block}"), "use a multiple");
         }
-        let span = options.span.map_or(file.size(), |span| span.min(file.size()));
-        let blocks = span / u64::from(block);
         if blocks == 0 {
-            return Err(usage(format!("{span} bytes hold no block of {block}"), "use a smaller --block"));
+            let span = self.span_of(file);
+            return usage(format!("{span} bytes hold no block of {block}"), "use a smaller --block");
         }
-        Ok(Self { rw, block, depth, blocks })
+        let queues = u64::from(self.jobs) * options.peer.len() as u64;
+        if blocks < queues {
+            let cause = format!("{blocks} blocks of {block} are too few for {queues} queues");
+            return usage(cause, "use a smaller --block, fewer --jobs or a larger --span");
+        }
+        Ok(())
     }
 
     pub(super) fn rw(&self) -> Rw {
         self.rw
+    }
+
+    /// As the JSON has it.
+    pub(super) fn name(&self) -> &'static str {
+        match (self.copies, self.rw.random()) {
+            (false, _) => self.rw.name(),
+            (true, false) => "copy",
+            (true, true) => "randcopy",
+        }
+    }
+
+    /// Whether something on storage changes.
+    pub(super) fn writes(&self) -> bool {
+        self.copies || self.rw.writes()
+    }
+
+    /// Where its last byte on this file ends.
+    pub(super) fn end(&self, file: &File) -> u64 {
+        self.blocks(file) * self.block()
     }
 
     pub(super) fn block(&self) -> u64 {
@@ -93,24 +159,54 @@ impl Job {
         self.depth
     }
 
-    pub(super) fn blocks(&self) -> u64 {
-        self.blocks
+    pub(super) fn jobs(&self) -> u32 {
+        self.jobs
     }
 
-    /// Bytes of memory that its operations need at once.
+    fn span_of(&self, file: &File) -> u64 {
+        self.span.map_or(file.size(), |span| span.min(file.size()))
+    }
+
+    /// Whole blocks in the span.
+    pub(super) fn blocks(&self, file: &File) -> u64 {
+        self.span_of(file) / self.block()
+    }
+
+    /// What of the file falls to one of several queues; the parts add up to the span.
+    pub(super) fn part(&self, file: &File, index: u64, queues: u64) -> Part {
+        let until = |index: u64| self.blocks(file) * index / queues;
+        Part { first: until(index), blocks: until(index + 1) - until(index) }
+    }
+
+    /// Bytes of memory that the operations of one queue need at once.
     pub(super) fn memory(&self) -> usize {
         self.block as usize * self.depth as usize
     }
+}
+
+fn block_of(files: &[File], block: u64) -> Result<u32, Failure> {
+    let name = files.first().map_or(String::new(), ToString::to_string);
+    let too_large = || Failure::Usage(Refusal::new(name, format!("--block {block} is too large"), "use up to 64M"));
+    u32::try_from(block).ok().filter(|&block| block <= 64 << 20).ok_or_else(too_large)
+}
+
+impl Part {
+    /// Where its bytes are.
+    pub(super) fn range(self, job: &Job) -> (u64, u64) {
+        (self.first * job.block(), self.blocks * job.block())
+    }
 
     /// File offsets of its operations, endless.
-    pub(super) fn offsets(&self) -> Offsets {
-        Offsets { random: self.rw.random().then(|| fastrand::Rng::with_seed(SEED)), next: 0 }
+    pub(super) fn offsets(self, job: &Job) -> Offsets {
+        let random = || fastrand::Rng::with_seed(SEED ^ self.first);
+        Offsets { part: self, random: job.rw.random().then(random), next: 0 }
     }
 }
 
 /// Which block comes next.
 #[derive(Debug)]
 pub(super) struct Offsets {
+    part: Part,
     random: Option<fastrand::Rng>,
     next: u64,
 }
@@ -118,28 +214,35 @@ pub(super) struct Offsets {
 impl Offsets {
     pub(super) fn next(&mut self, job: &Job) -> u64 {
         let index = match &mut self.random {
-            Some(random) => random.u64(..job.blocks),
+            Some(random) => random.u64(..self.part.blocks),
             None => {
                 let index = self.next;
-                self.next = (index + 1) % job.blocks;
+                self.next = (index + 1) % self.part.blocks;
                 index
             }
         };
-        index * job.block()
+        (self.part.first + index) * job.block()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use p2pdma::machine::{Access, Machine, Mock, mock::Cpu};
+
     use super::*;
 
+    fn job(rw: Rw) -> Job {
+        Job { rw, block: 4096, depth: 1, jobs: 3, span: Some(7 * 4096 + 1), copies: false, fdatasync: false }
+    }
+
     #[test]
-    fn shares_add_up_to_the_whole() {
-        let share = |round| match Budget::share_of_operations(65, round, 6) {
+    fn shares_add_up_to_the_whole_and_to_a_part_for_each_queue() {
+        assert_eq!((0..6).map(|round| share(65, round, 6)).sum::<u64>(), 65);
+        let of_queue = |index, round| match (Budget::Round { total: 256, round, rounds: 6 }).of_queue(index, 2) {
             Budget::Operations(operations) => operations,
-            Budget::Time(_) => 0,
+            other => panic!("{other:?}"),
         };
-        assert_eq!((0..6).map(share).sum::<u64>(), 65);
+        assert_eq!([0, 1].map(|index| (0..6).map(|round| of_queue(index, round)).sum::<u64>()), [128, 128]);
     }
 
     #[test]
@@ -152,11 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn parts_lie_one_behind_the_other_and_add_up_to_the_span() {
+        let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).expect("a machine"));
+        let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("an SSD");
+        let parts: Vec<Part> = (0..3).map(|index| job(Rw::Read).part(&file, index, 3)).collect();
+        assert_eq!(parts.iter().map(|part| part.blocks).sum::<u64>(), 7);
+        assert!(parts.windows(2).all(|two| two[0].first + two[0].blocks == two[1].first), "{parts:?}");
+    }
+
+    #[test]
     fn sequential_offsets_wrap_and_random_ones_stay_inside() {
-        let job = |rw| Job { rw, block: 10, depth: 1, blocks: 3 };
-        let mut offsets = job(Rw::Read).offsets();
-        assert_eq!([0; 5].map(|_| offsets.next(&job(Rw::Read))), [0, 10, 20, 0, 10]);
-        let mut offsets = job(Rw::Randread).offsets();
-        assert!((0..100).all(|_| [0, 10, 20].contains(&offsets.next(&job(Rw::Randread)))));
+        let part = Part { first: 2, blocks: 3 };
+        let mut offsets = part.offsets(&job(Rw::Read));
+        assert_eq!([0; 5].map(|_| offsets.next(&job(Rw::Read)) / 4096), [2, 3, 4, 2, 3]);
+        let mut offsets = part.offsets(&job(Rw::Randread));
+        assert!((0..100).all(|_| (2..5).contains(&(offsets.next(&job(Rw::Randread)) / 4096))));
     }
 }

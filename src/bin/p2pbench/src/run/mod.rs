@@ -2,50 +2,74 @@
 
 mod cache;
 mod distribution;
+mod ends;
+mod guard;
 mod html;
 mod job;
+mod job_file;
 mod lane;
+mod limit;
+mod numa;
 mod peer;
 mod progress;
 mod report;
 mod spread;
 mod tally;
 mod verify;
+mod worker;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use p2pdma::{
     Refusal,
     machine::{Access, Machine},
-    memory::{Copier, PeerMemory},
+    memory::{Copier, PeerMemory, Provider},
     storage::File,
 };
 
 use crate::{
-    cli::{Path, RunFormat, RunOptions},
+    cli::{self, Path, RunFormat, RunOptions},
     failure::Failure,
     interrupt,
     output::Output,
 };
+use ends::Ends;
 use html::Page;
 use job::{Budget, Job};
+pub(crate) use job_file::Workload;
 use lane::Lane;
+use limit::Links;
+use numa::{Pin, Placement};
 use peer::Peer;
 use progress::Progress;
-use report::{Report, Row};
+use report::{Report, Row, Rows};
 
 /// Turns that each path takes, so that a drift of the machine's speed hits all alike.
 const ROUNDS: u32 = 6;
 
+/// The form that the options ask for.
+pub(crate) fn format(options: &RunOptions, json: bool) -> Result<RunFormat, Failure> {
+    match (options.format, json) {
+        (None | Some(RunFormat::Json), true) => Ok(RunFormat::Json),
+        (Some(_), true) => Err(Failure::Usage(Refusal::new("--json", "it contradicts --format", "give one of them"))),
+        (format, false) => Ok(format.unwrap_or(RunFormat::Table)),
+    }
+}
+
 /// Measures and prints: what was measured is shown also when the run ended early, and then why it did.
-pub(crate) fn command(machine: &Machine, options: &RunOptions, output: &mut Output, json: bool) -> Result<(), Failure> {
+pub(crate) fn command(
+    machine: &Machine,
+    workloads: &[Workload],
+    format: RunFormat,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    let end = measure(machine, options, &mut rows);
+    let end = measure(machine, workloads, &mut rows);
     if rows.is_empty() {
         return end;
     }
     let report = Report::new(machine, rows, matches!(end, Err(Failure::Interrupted)));
-    match options.format.unwrap_or(if json { RunFormat::Json } else { RunFormat::Table }) {
+    match format {
         RunFormat::Json => output.json(&report)?,
         RunFormat::Table => output.text(&report.table())?,
         RunFormat::Html => output.document(&Page(&report).to_string())?,
@@ -54,43 +78,121 @@ pub(crate) fn command(machine: &Machine, options: &RunOptions, output: &mut Outp
     end
 }
 
-/// Measures every job on every path that `options` name; a row each.
-fn measure(machine: &Machine, options: &RunOptions, rows: &mut Vec<Row>) -> Result<(), Failure> {
-    allow_writes(options)?;
-    let writes = options.rw.iter().any(|rw| rw.writes());
-    let file = File::open(machine, &options.source, if writes { Access::ReadWrite } else { Access::Read })?;
-    let jobs = Job::all(&file, options)?;
-    let peer = Peer::new(machine, options, jobs.iter().map(Job::memory).max().unwrap_or(0))?;
-    interrupt::watch()?;
-    let turns = rounds(options) as usize * options.path.len() * jobs.len();
-    let mut progress = Progress::new(turns as u64);
-    jobs.iter().try_for_each(|job| measure_job(machine, job, &file, &peer, options, &mut progress, rows))
+/// A workload whose sources are open, and whose every job was checked against them.
+#[derive(Debug)]
+struct Ready<'a> {
+    name: Option<&'a str>,
+    options: &'a RunOptions,
+    files: Vec<File>,
+    copy_to: Option<File>,
+    jobs: Vec<Job>,
+    /// What `--numa` came to, of each source; nothing without it.
+    places: Vec<(Placement, Option<Pin>)>,
 }
 
-fn measure_job(
-    machine: &Machine,
-    job: &Job,
-    file: &File,
-    peer: &Peer,
-    options: &RunOptions,
-    progress: &mut Progress,
-    rows: &mut Vec<Row>,
-) -> Result<(), Failure> {
-    let memory = &peer.memory;
-    let mut lanes = lanes(machine, job, file, memory, &options.path)?;
-    // Before the measurement: what fails here is not worth measuring.
-    let verified = match options.verify && options.path.contains(&Path::Direct) {
-        true => Some(verify::verify(machine, job, file, memory)?),
-        false => None,
+/// All workloads are made ready before one of them moves a byte: what cannot be had ends the run at once.
+fn measure(machine: &Machine, workloads: &[Workload], rows: &mut Vec<Row>) -> Result<(), Failure> {
+    let mut opened = Opened::default();
+    let ready = workloads.iter().map(|workload| Ready::new(machine, workload, &mut opened));
+    let ready = ready.collect::<Result<Vec<_>, _>>()?;
+    let mut progress = Progress::new(ready.iter().map(Ready::turns).sum());
+    let mut measure = |ready: &Ready<'_>| {
+        let peers = ready.peers(machine)?;
+        interrupt::watch()?;
+        ready.measure(machine, &peers, &mut progress, rows)
     };
-    if job.rw().writes() {
-        fill(memory)?;
+    ready.iter().try_for_each(&mut measure)
+}
+
+/// Files, each once: a block device that is open for writing is open for nobody else.
+#[derive(Debug, Default)]
+struct Opened(Vec<(PathBuf, bool, File)>);
+
+impl Opened {
+    fn open(&mut self, machine: &Machine, path: &std::path::Path, writes: bool) -> Result<File, Failure> {
+        if let Some((_, _, file)) = self.0.iter().find(|(known, for_writes, _)| known == path && *for_writes == writes)
+        {
+            return Ok(file.clone());
+        }
+        let file = File::open(machine, path, if writes { Access::ReadWrite } else { Access::Read })?;
+        self.0.push((path.to_owned(), writes, file.clone()));
+        Ok(file)
     }
-    let end = take_turns(&mut lanes, job, options, progress);
-    lanes.sort_by_key(|lane| options.path.iter().position(|&path| path == lane.path()));
-    let measured = lanes.into_iter().filter(|lane| lane.tally.operations > 0);
-    rows.extend(measured.map(|lane| Row::new(job, file, peer, lane, verified)));
-    end
+}
+
+impl<'a> Ready<'a> {
+    fn new(machine: &Machine, workload: &'a Workload, opened: &mut Opened) -> Result<Self, Failure> {
+        let options = &workload.options;
+        allow_writes(options)?;
+        let writes = options.rw.iter().any(|rw| rw.writes());
+        let files = options.source.iter().map(|source| opened.open(machine, source, writes));
+        let files = files.collect::<Result<Vec<File>, _>>()?;
+        let copy_to = options.copy_to.as_ref().map(|target| opened.open(machine, target, true)).transpose()?;
+        let jobs = Job::all(&files, options)?;
+        guard::allow(machine, options, &jobs, &files, copy_to.as_ref())?;
+        for peer in &options.peer {
+            if let cli::Peer::Address(address) = peer {
+                Provider::find(machine, *address)?;
+            }
+        }
+        let places = files.iter().filter_map(|file| Some(numa::place(machine, options.numa?, file)));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { name: workload.name.as_deref(), options, files, copy_to, jobs, places })
+    }
+
+    fn turns(&self) -> u64 {
+        (rounds(self.options) as usize * self.options.path.len() * self.jobs.len()) as u64
+    }
+
+    /// With memory for as many queues as work with each at the same time.
+    fn peers(&self, machine: &Machine) -> Result<Vec<Peer>, Failure> {
+        let queue = |job: &Job| job.memory() * job.jobs() as usize;
+        let length = self.jobs.iter().map(queue).max().unwrap_or(0) * self.files.len();
+        self.options.peer.iter().map(|peer| Peer::new(machine, peer, self.options.way, length)).collect()
+    }
+
+    /// Every job on every path; rows for each.
+    fn measure(
+        &self,
+        machine: &Machine,
+        peers: &[Peer],
+        progress: &mut Progress,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Failure> {
+        let pins: Vec<Option<Pin>> = self.places.iter().map(|(_, pin)| pin.clone()).collect();
+        let pairs = Ends::all(&self.files, &pins, peers, self.copy_to.as_ref());
+        let links = Links::new(machine, &pairs)?;
+        self.jobs.iter().try_for_each(|job| self.measure_job(machine, job, &pairs, &links, progress, rows))
+    }
+
+    fn measure_job(
+        &self,
+        machine: &Machine,
+        job: &Job,
+        pairs: &[Ends<'_>],
+        links: &Links,
+        progress: &mut Progress,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Failure> {
+        let paths = &self.options.path;
+        let mut lanes = lanes(machine, job, pairs, paths)?;
+        // Before the measurement: what fails here is not worth measuring.
+        let verify = self.options.verify && paths.contains(&Path::Direct);
+        let verified = pairs.iter().filter(|_| verify);
+        let verified = verified.map(|ends| verify::verify(machine, job, ends));
+        let verified = verified.collect::<Result<Vec<u64>, _>>()?;
+        if job.rw().writes() {
+            pairs.iter().try_for_each(|ends| fill(&ends.peer.memory))?;
+        }
+        let end = take_turns(&mut lanes, job, self.options, progress);
+        lanes.sort_by_key(|lane| paths.iter().position(|&path| path == lane.path));
+        let places: Vec<&Placement> = self.places.iter().map(|(place, _)| place).collect();
+        let make = Rows { name: self.name, job, pairs, links, verified: &verified, places: &places };
+        for lane in lanes {
+            make.add(&lane, rows)?;
+        }
+        end
+    }
 }
 
 /// Bytes that no drive can compress or take for a hole, the same in every run.
@@ -107,8 +209,8 @@ fn fill(memory: &PeerMemory) -> Result<(), Failure> {
 }
 
 /// All of them are made before any of them moves a byte: a path that cannot be had ends the run at once.
-fn lanes(machine: &Machine, job: &Job, file: &File, memory: &PeerMemory, paths: &[Path]) -> Result<Vec<Lane>, Failure> {
-    paths.iter().map(|&path| Lane::new(machine, job, file, memory, path)).collect()
+fn lanes(machine: &Machine, job: &Job, pairs: &[Ends<'_>], paths: &[Path]) -> Result<Vec<Lane>, Failure> {
+    paths.iter().map(|&path| Lane::new(machine, job, pairs, path)).collect()
 }
 
 /// With one path there is nothing to take turns with, and the pauses between turns would only cost.
@@ -130,13 +232,11 @@ fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions, progress: &mu
         // What one path has read may lie in the drive's cache for the next: each goes first equally often.
         lanes.reverse();
         let budget = match options.size {
-            Some(size) => Budget::share_of_operations(size / job.block(), round, rounds),
+            Some(size) => Budget::Round { total: size / job.block(), round, rounds },
             None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
         };
         for lane in &mut *lanes {
-            let turn = lane.run(job, budget, progress);
-            lane.tally.close_turn();
-            turn?;
+            lane.run(job, budget, progress)?;
             progress.turn_is_over();
         }
     }
@@ -144,14 +244,19 @@ fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions, progress: &mu
 }
 
 fn allow_writes(options: &RunOptions) -> Result<(), Failure> {
-    let writes = options.rw.iter().find(|rw| rw.writes());
-    if let (Some(rw), false) = (writes, options.destructive) {
-        let cause = format!("--rw {} would destroy what it holds", rw.name());
-        return Err(Failure::Usage(Refusal::new(
-            options.source.display(),
-            cause,
-            "add --destructive if that is meant",
-        )));
+    if options.destructive {
+        return Ok(());
     }
-    Ok(())
+    let refused = |path: &std::path::Path, what: String| {
+        let cause = format!("{what} would destroy what it holds");
+        Err(Failure::Usage(Refusal::new(path.display(), cause, "add --destructive if that is meant")))
+    };
+    match (options.rw.iter().find(|rw| rw.writes()), options.source.first(), &options.copy_to) {
+        (_, _, Some(target)) => refused(target, "--copy-to".into()),
+        (Some(rw), Some(source), None) => refused(source, format!("--rw {}", rw.name())),
+        _ => Ok(()),
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use p2pdma::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::{
-    cli::{self, RunOptions, Way},
+    cli::{self, Way},
     failure::Failure,
 };
 
@@ -31,13 +31,13 @@ pub(super) struct Peer {
 
 impl Peer {
     /// At least `length` bytes.
-    pub(super) fn new(machine: &Machine, options: &RunOptions, length: usize) -> Result<Self, Failure> {
-        let address = match &options.peer {
+    pub(super) fn new(machine: &Machine, peer: &cli::Peer, way: Option<Way>, length: usize) -> Result<Self, Failure> {
+        let address = match peer {
             cli::Peer::Address(address) => *address,
-            cli::Peer::Socket(path) => return Self::borrow(machine, options, path, length),
+            cli::Peer::Socket(path) => return Self::borrow(machine, way, path, length),
         };
         let provider = Provider::find(machine, address)?;
-        let way = options.way.unwrap_or(Way::P2pmem);
+        let way = way.unwrap_or(Way::P2pmem);
         let memory = match way {
             Way::P2pmem => provider.allocate(length)?,
             Way::Module => provider.allocate_buffer(length)?,
@@ -45,9 +45,9 @@ impl Peer {
         Ok(Self { memory, way, _lender: None })
     }
 
-    fn borrow(machine: &Machine, options: &RunOptions, path: &Path, length: usize) -> Result<Self, Failure> {
+    fn borrow(machine: &Machine, way: Option<Way>, path: &Path, length: usize) -> Result<Self, Failure> {
         let usage = |cause: String, cure| Failure::Usage(Refusal::new(path.display(), cause, cure));
-        if options.way == Some(Way::P2pmem) {
+        if way == Some(Way::P2pmem) {
             return Err(usage("memory that is lent has no mapping".into(), "leave --way away, or say --way module"));
         }
         let lent = UnixStream::connect(path).and_then(|lender| receive(&lender).map(|lent| (lender, lent)));
@@ -55,8 +55,8 @@ impl Peer {
             lent.map_err(|error| usage(format!("no memory was lent: {error}"), "start the program that lends it"))?;
         let memory = Provider::find(machine, provider)?.register(dmabuf, Hooks::new())?;
         if memory.len() < length {
-            let cause = format!("{} bytes were lent, and --block by --depth takes {length}", memory.len());
-            return Err(usage(cause, "lend more, or use a smaller --block or --depth"));
+            let cause = format!("{} bytes were lent, and --block by --depth by queues takes {length}", memory.len());
+            return Err(usage(cause, "lend more, or use a smaller --block, --depth or --jobs"));
         }
         Ok(Self { memory, way: Way::Module, _lender: Some(lender) })
     }

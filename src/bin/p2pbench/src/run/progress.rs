@@ -1,11 +1,14 @@
-//! A line that shows, on a terminal, that something moves.
+//! A line that shows, on a terminal, that something moves; and what the threads of a run tell each other.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{job::Job, tally::Tally};
-use crate::cli::Path;
+use super::job::Job;
+use crate::{cli::Path, interrupt};
 
 /// Often enough to read, seldom enough to cost nothing.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -19,6 +22,49 @@ pub(super) struct Progress {
     shown: Instant,
 }
 
+/// One turn, as its threads see it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    path: Path,
+    /// One of them has failed.
+    failed: AtomicBool,
+    started: Instant,
+    moved: Vec<Moved>,
+}
+
+/// Bytes of one thread. In a cache line of its own: the others only look now and then.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Moved(AtomicU64);
+
+impl Shared {
+    pub(super) fn new(path: Path, queues: usize) -> Self {
+        let moved = (0..queues).map(|_| Moved::default()).collect();
+        Self { path, failed: AtomicBool::new(false), started: Instant::now(), moved }
+    }
+
+    /// Whether nothing is to be started any more.
+    pub(super) fn is_over(&self) -> bool {
+        interrupt::came() || self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// What a queue has moved in this turn.
+    pub(super) fn moved(&self, queue: usize, bytes: u64) {
+        self.moved[queue].0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes a second of all queues, so far.
+    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
+    fn rate(&self, now: Instant) -> f64 {
+        let bytes: u64 = self.moved.iter().map(|moved| moved.0.load(Ordering::Relaxed)).sum();
+        bytes as f64 / now.duration_since(self.started).as_secs_f64().max(1e-9)
+    }
+}
+
 impl Progress {
     pub(super) fn new(turns: u64) -> Self {
         let bar = ProgressBar::new(turns);
@@ -29,14 +75,14 @@ impl Progress {
     }
 
     /// Something moved, at this time.
-    pub(super) fn moved(&mut self, now: Instant, path: Path, job: &Job, tally: &Tally) {
+    pub(super) fn moved(&mut self, now: Instant, job: &Job, shared: &Shared) {
         if self.hidden || now.duration_since(self.shown) < PERIOD {
             return;
         }
         self.shown = now;
-        let rate = tally.rate_now(now) / 1e9;
-        let (rw, block, depth) = (job.rw().name(), crate::text::size(job.block()), job.depth());
-        self.bar.set_message(format!("{} {rw} {block} depth {depth}: {rate:.3} GB/s", path.name()));
+        let rate = shared.rate(now) / 1e9;
+        let (rw, block, depth) = (job.name(), crate::text::size(job.block()), job.depth());
+        self.bar.set_message(format!("{} {rw} {block} depth {depth}: {rate:.3} GB/s", shared.path.name()));
     }
 
     pub(super) fn turn_is_over(&self) {

@@ -1,15 +1,23 @@
 //! Results: rows for scripts, a table for people.
 
-use comfy_table::{CellAlignment, Table, presets};
-use p2pdma::{
-    machine::{Machine, MachineKind},
-    storage::File,
-};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, presets};
+use p2pdma::machine::{Machine, MachineKind};
 use serde::Serialize;
 
-use super::{cache::Cache, distribution::Distribution, job::Job, lane::Lane, peer::Peer, spread::Spread};
+use super::{
+    cache::Cache,
+    distribution::Distribution,
+    ends::Ends,
+    job::Job,
+    lane::Lane,
+    limit::{Limit, Links},
+    numa::Placement,
+    spread::Spread,
+    tally::Tally,
+};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
+use crate::failure::Failure;
 
 /// One run. The keys are a contract with scripts: others may be added, none renamed.
 #[derive(Debug, Serialize)]
@@ -24,10 +32,14 @@ pub(super) struct Report {
 /// One path.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
+    /// The run's name in its job file.
+    pub(super) run: Option<String>,
     pub(super) path: &'static str,
     pub(super) rw: &'static str,
     pub(super) source: String,
     pub(super) peer: String,
+    /// The file that what was read went on to from the peer; `null` where nothing was copied.
+    pub(super) copy_to: Option<String>,
     /// How storage and peer memory meet: `p2pmem` or `module`.
     pub(super) way: &'static str,
     pub(super) block_bytes: u64,
@@ -43,6 +55,14 @@ pub(crate) struct Row {
     pub(super) bytes_direct: u64,
     pub(super) bytes_bounced: u64,
     pub(super) evidence: Option<String>,
+    /// Whether this is the sum of several pairs of source and peer that worked at the same time; they have rows of their own.
+    pub(super) aggregate: bool,
+    /// What kept it from being faster. `null` in the row of one of several pairs: the processors work for all of them.
+    pub(super) limit: Option<Limit>,
+    /// Whether storage had the writes of a turn when the clock stopped. `null` for reads.
+    pub(super) synced: Option<bool>,
+    /// Where the threads of each source worked; empty without `--numa`.
+    pub(super) numa: Vec<Placement>,
     /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
     pub(super) bytes_verified: Option<u64>,
     /// Of each turn: the paths take turns, so that a drift of the machine's speed hits all alike.
@@ -80,49 +100,128 @@ impl Report {
 
     /// For people.
     pub(super) fn table(&self) -> String {
-        table(&self.rows)
+        let rows = table(&self.rows);
+        let mut notes: Vec<String> = self.rows.iter().flat_map(Row::notes).collect();
+        notes.sort();
+        notes.dedup();
+        notes.into_iter().fold(rows, |text, note| format!("{text}\n{note}"))
+    }
+
+    /// Whether a row has a name.
+    pub(super) fn has_names(&self) -> bool {
+        has_names(&self.rows)
     }
 }
 
-impl Row {
+/// What the rows of one job have in common.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) job: &'a Job,
+    pub(super) pairs: &'a [Ends<'a>],
+    pub(super) links: &'a Links,
+    /// Bytes of each pair that were compared; empty if none were.
+    pub(super) verified: &'a [u64],
+    pub(super) places: &'a [&'a Placement],
+}
+
+impl Rows<'_> {
+    /// A row for each pair, and one for all of them where there are several. A path on which nothing moved has none.
+    pub(super) fn add(&self, lane: &Lane, rows: &mut Vec<Row>) -> Result<(), Failure> {
+        for ends in self.pairs {
+            self.add_of(lane, std::slice::from_ref(ends), rows)?;
+        }
+        if self.pairs.len() > 1 { self.add_of(lane, self.pairs, rows) } else { Ok(()) }
+    }
+
+    fn add_of(&self, lane: &Lane, pairs: &[Ends<'_>], rows: &mut Vec<Row>) -> Result<(), Failure> {
+        let workers = lane.workers.iter().filter(|worker| pairs.iter().any(|ends| ends.pair == worker.pair));
+        let tally = Tally::sum(workers.map(|worker| &worker.tally)).map_err(std::io::Error::other)?;
+        if tally.operations > 0 {
+            rows.push(self.row(lane, pairs, &tally));
+        }
+        Ok(())
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "rates of bytes and operations far below 2^52")]
-    pub(super) fn new(job: &Job, file: &File, peer: &Peer, lane: Lane, verified: Option<u64>) -> Self {
-        let (path, tally) = (lane.path(), lane.tally);
-        let seconds = tally.elapsed.as_secs_f64();
+    fn row(&self, lane: &Lane, pairs: &[Ends<'_>], tally: &Tally) -> Row {
+        let (job, path, clock) = (self.job, lane.path, &lane.clock);
+        // What the processors do for one of several pairs cannot be told from what they do for the others.
+        let all = pairs.len() == self.pairs.len();
+        let seconds = clock.elapsed.as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let microseconds = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
-        Self {
+        let turns = clock.rates(&tally.turns);
+        let cache = lane.workers.iter().find_map(|worker| worker.cache.as_ref());
+        let has_source = |place: &Placement| pairs.iter().any(|ends| ends.file.to_string() == place.source);
+        let verified = pairs.iter().filter_map(|ends| self.verified.get(ends.pair));
+        Row {
+            run: self.name.map(str::to_owned),
             path: path.name(),
-            rw: job.rw().name(),
-            source: file.to_string(),
-            peer: peer.memory.provider().to_string(),
-            way: peer.way.name(),
+            rw: job.name(),
+            source: names(pairs.iter().map(|ends| ends.file.to_string())),
+            peer: names(pairs.iter().map(|ends| ends.peer.memory.provider().to_string())),
+            copy_to: pairs.first().and_then(|ends| ends.copy_to).map(ToString::to_string),
+            way: pairs.first().map_or("", |ends| ends.peer.way.name()),
             block_bytes: job.block(),
             depth: job.depth(),
-            jobs: 1,
+            jobs: job.jobs(),
             bytes: tally.bytes(),
             seconds,
             bytes_per_second: rate(tally.bytes()),
             iops: rate(tally.operations),
-            latency_us: Latency {
-                p50: microseconds(0.5),
-                p90: microseconds(0.9),
-                p99: microseconds(0.99),
-                p999: microseconds(0.999),
-                max: tally.latency.max() as f64 / 1000.0,
-            },
+            latency_us: Latency::of(tally),
             latency_distribution: Distribution::of(&tally.latency),
-            cpu_seconds: tally.cpu.map(|cpu| cpu.as_secs_f64()),
+            cpu_seconds: clock.cpu.filter(|_| all).map(|cpu| cpu.as_secs_f64()),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
-            evidence: lane.evidence.map(|evidence| evidence.to_string()),
-            cache: lane.cache.as_ref().map(Cache::state),
-            spread: Spread::of(&tally.turns),
-            turns_bytes_per_second: tally.turns,
-            bytes_verified: verified.filter(|_| path == Path::Direct),
+            evidence: tally.evidence.map(|evidence| evidence.to_string()),
+            aggregate: pairs.len() > 1,
+            limit: all.then(|| self.limit(lane, pairs, rate(tally.bytes()))),
+            synced: job.writes().then_some(job.fdatasync || path == Path::PageCache),
+            numa: self.places.iter().filter(|place| has_source(place)).map(|&place| place.clone()).collect(),
+            cache: cache.map(Cache::state),
+            spread: Spread::of(&turns),
+            turns_bytes_per_second: turns,
+            bytes_verified: verified.copied().reduce(|sum, bytes| sum + bytes).filter(|_| path == Path::Direct),
         }
     }
 
+    fn limit(&self, lane: &Lane, pairs: &[Ends<'_>], rate: f64) -> Limit {
+        let seconds = lane.clock.elapsed.as_secs_f64();
+        let cpu = lane.clock.cpu.filter(|_| seconds > 0.0).map(|cpu| cpu.as_secs_f64() / seconds);
+        let between = lane.path == Path::Direct;
+        let pairs: Vec<usize> = pairs.iter().map(|ends| ends.pair).collect();
+        let ceiling = self.links.ceiling(&pairs).filter(|_| between);
+        Limit::new(rate, cpu, lane.workers.len(), ceiling)
+    }
+}
+
+/// Each once, in their order.
+fn names(names: impl Iterator<Item = String>) -> String {
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    once.join(" + ")
+}
+
+impl Latency {
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of an operation")]
+    fn of(tally: &Tally) -> Self {
+        let microseconds = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
+        Self {
+            p50: microseconds(0.5),
+            p90: microseconds(0.9),
+            p99: microseconds(0.99),
+            p999: microseconds(0.999),
+            max: tally.latency.max() as f64 / 1000.0,
+        }
+    }
+}
+
+impl Row {
     /// Which way the bytes went, so that nobody takes one for the other.
     pub(super) fn way_taken(&self) -> String {
         match (self.bytes_direct, self.bytes_bounced) {
@@ -135,24 +234,35 @@ impl Row {
     /// What stands below [`HEADER`].
     pub(super) fn cells(&self) -> [String; HEADER.len()] {
         let gigabytes = self.gigabytes();
+        let [limit, cpu_busy, link_busy] = self.limit.as_ref().map_or(["-"; 3].map(str::to_owned), Limit::cells);
         let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
         [
+            self.run.clone().unwrap_or_else(|| "-".into()),
             self.cache.map_or(self.path.into(), |cache| format!("{} ({cache})", self.path)),
             self.rw.into(),
-            self.source.clone(),
+            self.copy_to.as_ref().map_or(self.source.clone(), |target| format!("{} > {target}", self.source)),
             self.peer.clone(),
             self.way.into(),
             self.block_bytes.to_string(),
             self.depth.to_string(),
+            self.jobs.to_string(),
             format!("{:.3}", self.bytes_per_second / 1e9),
             self.deviation(),
             format!("{:.0}", self.iops),
             format!("{:.1}", self.latency_us.p50),
             format!("{:.1}", self.latency_us.p99),
             cpu,
+            limit,
+            cpu_busy,
+            link_busy,
             self.bytes_direct.to_string(),
             self.bytes_bounced.to_string(),
         ]
+    }
+
+    /// What no column has room for.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.numa.iter().map(Placement::text).collect()
     }
 
     /// How much the turns differ, if there were several.
@@ -168,7 +278,8 @@ impl Row {
 }
 
 /// The columns of a table.
-pub(super) const HEADER: [&str; 15] = [
+pub(super) const HEADER: [&str; 20] = [
+    "run",
     "path",
     "rw",
     "source",
@@ -176,12 +287,16 @@ pub(super) const HEADER: [&str; 15] = [
     "way",
     "block",
     "depth",
+    "jobs",
     "GB/s",
     "+- %",
     "IOPS",
     "p50 us",
     "p99 us",
     "CPU s/GB",
+    "limit",
+    "CPU %",
+    "link %",
     "bytes direct",
     "bytes bounced",
 ];
@@ -190,8 +305,15 @@ pub(super) const HEADER: [&str; 15] = [
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(HEADER).add_rows(rows.iter().map(Row::cells));
-    for column in table.column_iter_mut().skip(5) {
+    for column in table.column_iter_mut().skip(6) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    if let Some(column) = table.column_mut(0).filter(|_| !has_names(rows)) {
+        column.set_constraint(ColumnConstraint::Hidden);
+    }
     table.to_string()
+}
+
+fn has_names(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.run.is_some())
 }

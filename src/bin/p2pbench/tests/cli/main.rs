@@ -7,6 +7,7 @@ mod compare;
 mod explain;
 mod golden;
 mod html;
+mod jobs;
 mod machines;
 mod mock;
 mod pipe;

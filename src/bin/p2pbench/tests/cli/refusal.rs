@@ -49,7 +49,7 @@ const NO: [Refused; 4] = [
 ];
 
 /// 2: wrong usage.
-const USAGE: [Refused; 18] = [
+const USAGE: [Refused; 26] = [
     Refused { arguments: "frobnicate", thing: "subcommand", cause: "frobnicate", cure: "--help" },
     Refused { arguments: "run", thing: "--source", cause: "--peer", cure: "--help" },
     Refused { arguments: "topo --format xml", thing: "xml", cause: "tree, matrix, json", cure: "--help" },
@@ -97,9 +97,22 @@ const USAGE: [Refused; 18] = [
     },
     Refused {
         arguments: "MOCK --peer 0000:09:00.0",
-        thing: "--peer",
-        cause: "cannot be used multiple times",
-        cure: "--help",
+        thing: "0000:09:00.0",
+        cause: "no such PCI device",
+        cure: "p2pbench topo",
+    },
+    Refused { arguments: "MOCK --way p2pmem --way p2pmem", thing: "--way", cause: "multiple times", cure: "--help" },
+    Refused { arguments: "MOCK --jobs 9999", thing: "--jobs", cause: "1..=256", cure: "--help" },
+    Refused { arguments: "MOCK --jobs 64", thing: "/dev/nvme0n1", cause: "16 blocks", cure: "fewer --jobs" },
+    Refused { arguments: "MOCK --numa far", thing: "--numa", cause: "auto", cure: "--help" },
+    Refused { arguments: "MOCK --json --format html", thing: "--json", cause: "contradicts", cure: "give one" },
+    Refused { arguments: "MOCK --job /nowhere", thing: "/nowhere", cause: "cannot be read", cure: "check the name" },
+    Refused { arguments: "MOCK --preset gaming", thing: "gaming", cause: "model-loading, checkpoint", cure: "--help" },
+    Refused {
+        arguments: "MOCK --preset checkpoint",
+        thing: "/dev/nvme0n1",
+        cause: "--rw write",
+        cure: "--destructive",
     },
     Refused {
         arguments: "--machine mock run --source /dev/nvme0n1 --peer 0000:09:00.0",

@@ -70,9 +70,11 @@ fn explanations_are_as_described() {
 
 #[test]
 fn runs_are_as_described() {
-    let run = "run --source /dev/nvme0n1 --peer 0000:05:00.0 --path direct,bounce --size 1M --json";
-    let document = p2pbench(&format!("--machine mock {run}")).json();
-    assert_eq!(errors(&schema("run"), &document), Vec::<String>::new());
+    let run = "--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0 --size 1M --json";
+    assert_described("run", &format!("{run} --path direct,bounce"));
+    assert_described("run", &format!("{run} --source /dev/nvme1n1 --jobs 2 --numa auto --path direct,page_cache"));
+    assert_described("run", &format!("{run} --copy-to /dev/nvme1n1 --destructive"));
+    assert_described("run", &format!("{run} --rw write --destructive --fdatasync --way module --block 64k"));
 }
 
 #[test]

@@ -27,7 +27,10 @@ impl Sweep {
     const ALL: [Self; 3] = [Self::Block, Self::Depth, Self::Jobs];
 
     fn of(rows: &[Row]) -> Self {
-        let varies = |sweep: &Self| rows.windows(2).any(|pair| sweep.value(&pair[0]) != sweep.value(&pair[1]));
+        // Of different runs of a job file nothing is one sweep.
+        let varies = |sweep: &Self| {
+            rows.windows(2).any(|two| two[0].run == two[1].run && sweep.value(&two[0]) != sweep.value(&two[1]))
+        };
         Self::ALL.into_iter().find(varies).unwrap_or(Self::Block)
     }
 
@@ -72,9 +75,9 @@ impl<'a> Group<'a> {
 
     fn takes(&self, row: &Row) -> bool {
         let other = |sweep: &Sweep| *sweep != self.sweep;
-        let work = |row: &'a Row| (row.rw, row.way, &row.source, &row.peer);
+        let work = |row: &'a Row| (&row.run, row.rw, row.way, &row.source, &row.peer);
         let same = |sweep: Sweep| sweep.value(row) == sweep.value(self.rows[0]);
-        (row.rw, row.way, &row.source, &row.peer) == work(self.rows[0])
+        (&row.run, row.rw, row.way, &row.source, &row.peer) == work(self.rows[0])
             && Sweep::ALL.into_iter().filter(other).all(same)
     }
 
@@ -84,7 +87,8 @@ impl<'a> Group<'a> {
         let fixed =
             Sweep::ALL.into_iter().filter(|&sweep| sweep != self.sweep && (sweep != Sweep::Jobs || row.jobs > 1));
         let fixed: Vec<String> = fixed.map(|sweep| sweep.name(row)).collect();
-        format!("{}, {}: {} and {} ({})", row.rw, fixed.join(", "), row.source, row.peer, row.way)
+        let run = row.run.as_ref().map_or(String::new(), |run| format!("{run}: "));
+        format!("{run}{}, {}: {} and {} ({})", row.rw, fixed.join(", "), row.source, row.peer, row.way)
     }
 
     /// Throughput and latency over the sweep.

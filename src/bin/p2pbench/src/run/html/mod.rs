@@ -51,19 +51,24 @@ impl Page<'_> {
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>the bytes</th>")?;
-        HEADER.iter().try_for_each(|name| write!(f, "<th>{name}</th>"))?;
+        HEADER.iter().skip(self.hidden()).try_for_each(|name| write!(f, "<th>{name}</th>"))?;
         writeln!(f, "</tr></thead>\n<tbody>")?;
         self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
         writeln!(f, "</tbody>\n</table>\n</div>")
+    }
+
+    /// Columns at the left that say nothing: the names, where there are none.
+    fn hidden(&self) -> usize {
+        usize::from(!self.0.has_names())
     }
 
     fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         let class = if row.bytes_bounced > 0 { " class=\"bounced\"" } else { "" };
         let mock = if self.0.is_mock() { "MOCK: " } else { "" };
         write!(f, "<tr><td{class}>{mock}{}</td>", escape(&row.way_taken()))?;
-        for cell in row.cells() {
+        for cell in row.cells().iter().skip(self.hidden()) {
             let number = if cell.parse::<f64>().is_ok() || cell == "-" { " class=\"number\"" } else { "" };
-            write!(f, "<td{number}>{}</td>", escape(&cell))?;
+            write!(f, "<td{number}>{}</td>", escape(cell))?;
         }
         writeln!(f, "</tr>")
     }
@@ -89,6 +94,10 @@ impl fmt::Display for Page<'_> {
             "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory. Latency is from \
                      submission to receipt; with a bounce, to the end of the copy.</p>"
         )?;
+        let mut notes: Vec<String> = self.0.rows().iter().flat_map(Row::notes).collect();
+        notes.sort();
+        notes.dedup();
+        notes.iter().try_for_each(|note| writeln!(f, "<p>{}</p>", escape(note)))?;
         self.plots(f)?;
         writeln!(f, "</body>\n</html>")
     }

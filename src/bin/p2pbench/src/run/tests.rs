@@ -1,0 +1,239 @@
+//! Runs on mock machines that fail where a script says so.
+
+use clap::Parser;
+use p2pdma::machine::{
+    Mock,
+    mock::{Cpu, Fault},
+};
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+fn workload(options: &str) -> Workload {
+    let words = format!("p2pbench run --peer 0000:05:00.0 {options}");
+    match Cli::parse_from(words.split_whitespace()).command {
+        Some(Command::Run(options)) => Workload::plain(options),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was measured, and how it ended, on a machine with this fault.
+fn run(options: &str, operation: u64, fault: Fault) -> (Vec<Row>, Result<(), Failure>) {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    mock.fault(operation, fault);
+    let mut rows = Vec::new();
+    let end = measure(&Machine::mock(mock), &[workload(options)], &mut rows);
+    (rows, end)
+}
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+
+#[test]
+fn a_device_that_fails_half_way_ends_the_run_with_4_and_what_was_measured_stays() {
+    for (options, jobs) in [("--jobs 1", 1), ("--jobs 4", 4)] {
+        let options = format!("--source /dev/nvme0n1 --block 4k --size 4M {options}");
+        let (rows, end) = run(&options, 300, Fault::Errno(EIO));
+        let failure = end.unwrap_err();
+        let line = failure.to_string();
+        assert_eq!((failure.code(), line.lines().count()), (4, 1), "{line}");
+        assert!(line.starts_with("/dev/nvme0n1"), "{line}");
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert!(row.bytes > 0 && row.bytes < 4 << 20 && row.jobs == jobs, "{row:?}");
+        assert_eq!(p2pdma::transfer::leaked_queues(), 0);
+    }
+}
+
+#[test]
+fn one_of_two_ssds_that_fails_is_named_and_stops_the_other() {
+    let options = "--source /dev/nvme0n1 --source /dev/nvme1n1 --block 4k --seconds 600";
+    let (rows, end) = run(options, 400, Fault::Errno(EIO));
+    // The fault comes in the warm-up: nothing is measured yet.
+    assert!(rows.is_empty(), "{rows:?}");
+    assert!(end.unwrap_err().to_string().starts_with("/dev/nvme"));
+}
+
+#[test]
+fn a_full_disk_and_a_disk_that_turned_read_only_are_4_and_say_which() {
+    for (errno, cause) in [(ENOSPC, "o space left"), (EROFS, "ead-only")] {
+        let options = "--source /dev/nvme0n1 --rw write --destructive --block 4k --size 1M";
+        let failure = run(options, 100, Fault::Errno(errno)).1.unwrap_err();
+        let line = failure.to_string();
+        assert_eq!((failure.code(), line.lines().count()), (4, 1), "{line}");
+        assert!(line.contains("/dev/nvme0n1") && line.contains(cause), "{line}");
+    }
+}
+
+/// Three blocks of 64 KiB one after the other, on a machine with these faults.
+fn blocks(faults: &[(u64, Fault)], more: &str) -> (Vec<Row>, Result<(), Failure>) {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    for &(operation, fault) in faults {
+        mock.fault(operation, fault);
+    }
+    let mut rows = Vec::new();
+    let options = format!("--source /dev/nvme0n1 --block 64k --depth 1 --size 192k {more}");
+    let end = measure(&Machine::mock(mock), &[workload(&options)], &mut rows);
+    (rows, end)
+}
+
+#[test]
+fn a_block_that_falls_short_goes_on_and_counts_once() {
+    for more in ["", "--copy-to /dev/nvme1n1 --destructive"] {
+        let (rows, end) = blocks(&[(1, Fault::Short(4096)), (2, Fault::Short(512))], more);
+        end.unwrap();
+        assert_eq!((rows[0].bytes_direct, rows[0].bytes_bounced), (3 * 65536, 0), "{more}");
+        assert_eq!(rows[0].latency_distribution.operations.iter().sum::<u64>(), 3, "{more}");
+    }
+}
+
+#[test]
+fn what_cuts_a_block_is_told_by_the_next_operation() {
+    let faults = [(1, Fault::Short(4096)), (2, Fault::Errno(nix::errno::Errno::EFAULT as i32))];
+    let (rows, end) = blocks(&faults, "");
+    let error = end.unwrap_err().to_string();
+    assert!(error.contains("the peer memory has gone") && error.contains("at byte 69632"), "{error}");
+    assert_eq!(rows[0].bytes_direct, 65536 + 4096);
+}
+
+#[test]
+fn a_path_that_turns_out_to_be_buffered_is_reported_as_bounced() {
+    let options = "--source /dev/nvme0n1 --way module --block 64k --size 1M";
+    match run(options, 3, Fault::Buffered) {
+        (rows, Ok(())) => assert!(rows[0].bytes_bounced > 0 && rows[0].way_taken().contains("BOUNCED"), "{rows:?}"),
+        (_, Err(failure)) => assert!(failure.to_string().contains("page cache"), "{failure}"),
+    }
+}
+
+#[test]
+fn each_pair_has_a_row_and_all_of_them_another_that_is_their_sum() {
+    let options = "--source /dev/nvme0n1 --source /dev/nvme1n1 --block 64k --size 4M --jobs 2 --path direct,bounce";
+    let (rows, end) = run(options, u64::MAX, Fault::Withheld);
+    end.unwrap();
+    assert_eq!(rows.iter().map(|row| row.aggregate).collect::<Vec<_>>(), [false, false, true, false, false, true]);
+    for part in rows.chunks(3) {
+        assert_eq!((part[0].bytes + part[1].bytes, part[2].bytes), (4 << 20, 4 << 20), "{part:?}");
+        assert_eq!(part[2].source, "/dev/nvme0n1 + /dev/nvme1n1");
+        assert!(part[0].limit.is_none() && part[2].limit.is_some() && part[0].cpu_seconds.is_none());
+        assert!(part.iter().all(|row| row.spread.is_some() && row.turns_bytes_per_second.len() == 6), "{part:?}");
+    }
+}
+
+#[test]
+fn queues_read_each_block_once() {
+    let options = "--source /dev/nvme0n1 --block 64k --size 16M --jobs 3";
+    let (rows, end) = run(options, u64::MAX, Fault::Withheld);
+    end.unwrap();
+    assert_eq!((rows.len(), rows[0].bytes, rows[0].jobs), (1, 16 << 20, 3));
+}
+
+/// The bytes of a file of a machine.
+fn bytes(machine: &Machine, path: &str) -> Vec<u8> {
+    use std::os::fd::AsFd;
+    let file = File::open(machine, path, Access::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.size()).unwrap()];
+    assert_eq!(nix::sys::uio::pread(file.as_fd(), &mut bytes, 0), Ok(bytes.len()));
+    bytes
+}
+
+const COPY: &str = "--source /dev/nvme0n1 --copy-to /dev/nvme1n1";
+
+/// A machine whose second SSD holds other bytes than the first.
+fn two_different_ssds() -> Machine {
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap());
+    let options = "--source /dev/nvme1n1 --rw write --destructive --block 64k --size 16M";
+    measure(&machine, &[workload(options)], &mut Vec::new()).unwrap();
+    assert_ne!(bytes(&machine, "/dev/nvme0n1"), bytes(&machine, "/dev/nvme1n1"));
+    machine
+}
+
+#[test]
+fn a_copy_through_peer_memory_or_the_host_arrives_and_says_which_way_it_went() {
+    for (path, direct) in [("direct", 16 << 20), ("bounce", 0), ("page_cache", 0)] {
+        for more in ["--verify", "--jobs 2 --repeats 6", "--way module"] {
+            let machine = two_different_ssds();
+            let mut rows = Vec::new();
+            let options = format!("{COPY} --block 256k --destructive --size 16M --path {path} {more}");
+            measure(&machine, &[workload(&options)], &mut rows).unwrap();
+            assert!(bytes(&machine, "/dev/nvme0n1") == bytes(&machine, "/dev/nvme1n1"), "{options}");
+            let [row] = &rows[..] else { panic!("{rows:?}") };
+            assert_eq!((row.rw, row.bytes, row.bytes_direct), ("copy", 16 << 20, direct), "{options}");
+            assert_eq!(row.copy_to.as_deref(), Some("/dev/nvme1n1"));
+        }
+    }
+}
+
+#[test]
+fn a_copy_whose_target_fails_names_the_target_and_the_place() {
+    // Reads and writes alternate at depth 1: operation 5 is the third write.
+    let options = format!("{COPY} --block 64k --destructive --size 1M --depth 1");
+    let (rows, end) = run(&options, 5, Fault::Errno(EIO));
+    assert!(end.unwrap_err().to_string().starts_with("/dev/nvme1n1, at byte 131072: write"));
+    assert_eq!(rows[0].bytes, 2 * 65536);
+}
+
+/// Why a run is refused, on a machine with this at the start of its first SSD.
+fn refused(options: &str, offset: i64, magic: &[u8]) -> String {
+    use std::os::fd::AsFd;
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap());
+    let file = File::open(&machine, "/dev/nvme0n1", Access::ReadWrite).unwrap();
+    nix::sys::uio::pwrite(file.as_fd(), magic, offset).unwrap();
+    drop(file);
+    let end = measure(&machine, &[workload(options)], &mut Vec::new());
+    let failure = end.map_or_else(|failure| failure, |()| Failure::Said(0));
+    assert!([0, 2].contains(&failure.code()), "{failure}");
+    failure.to_string()
+}
+
+#[test]
+fn what_holds_a_filesystem_is_written_to_by_force_alone() {
+    let write = "--source /dev/nvme0n1 --rw write --size 1M --destructive";
+    let ext4 = refused(write, 0x438, b"\x53\xef");
+    assert!(
+        ext4.starts_with("/dev/nvme0n1: it holds an ext2, ext3 or ext4 filesystem; ") && ext4.ends_with("destroyed")
+    );
+    assert!(refused(&format!("{write} --force"), 0x438, b"\x53\xef").contains("exit code 0"));
+    assert!(refused(write, 0x200, b"EFI PART").contains("a partition table"));
+    let onto = "--source /dev/nvme1n1 --copy-to /dev/nvme0n1 --size 1M --destructive";
+    assert!(refused(onto, 0, b"XFSB").contains("an xfs filesystem"));
+    let from = "--source /dev/nvme0n1 --copy-to /dev/nvme1n1 --size 1M --destructive";
+    assert!(refused(from, 0, b"XFSB").contains("exit code 0"), "what is only read may hold anything");
+}
+
+#[test]
+fn a_read_only_device_is_3_before_anything_is_written() {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap());
+    let directory = machine.facts().link("/sys/dev/block/259:0").unwrap();
+    mock.facts_mut().file(format!("{directory}/ro"), "1\n");
+    let machine = Machine::mock(mock);
+    let write = workload("--source /dev/nvme0n1 --rw write --size 1M --destructive --force");
+    let failure = measure(&machine, &[write], &mut Vec::new()).unwrap_err();
+    assert_eq!((failure.code(), failure.to_string().lines().count()), (3, 1));
+    assert!(failure.to_string().starts_with("/dev/nvme0n1: it is read-only; "), "{failure}");
+    measure(&machine, &[workload("--source /dev/nvme0n1 --size 1M")], &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_copy_onto_itself_of_several_or_by_writing_is_wrong_usage() {
+    let cases = [
+        ("--source /dev/nvme0n1 --copy-to /dev/nvme0n1 --destructive", "lies on what it is to be copied from"),
+        ("--source /dev/nvme0n1 --source /dev/nvme1n1 --copy-to /dev/nvme1n1 --destructive", "several sources"),
+        ("--source /dev/nvme0n1 --copy-to /dev/nvme1n1 --rw write --destructive", "use --rw read"),
+        ("--source /dev/nvme0n1 --copy-to /dev/nvme1n1", "add --destructive"),
+    ];
+    for (options, cause) in cases {
+        let line = refused(options, 0, b"");
+        assert!(line.contains(cause) && line.lines().count() == 1, "{line}");
+    }
+}
+
+#[test]
+fn runs_of_one_file_share_what_they_open() {
+    let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap());
+    let mut opened = Opened::default();
+    let path = std::path::Path::new("/dev/nvme0n1");
+    (0..3).for_each(|_| drop(opened.open(&machine, path, true).unwrap()));
+    opened.open(&machine, path, false).unwrap();
+    assert_eq!(opened.0.len(), 2);
+}
