@@ -13,7 +13,8 @@ use super::{
     ends::Ends,
     job::{Budget, Job},
     progress::{Progress, Shared},
-    tally::{Clock, cpu_of_all},
+    tally::{Clock, Cpu, cpu_of_all},
+    traffic::Reading,
     worker::{Ended, Turn, Worker},
 };
 use crate::{cli::Path, failure::Failure};
@@ -46,15 +47,23 @@ impl Lane {
     /// # Errors
     ///
     /// [`Failure::Interrupted`] when it was asked to stop: then nothing flies, and what has moved is counted.
-    pub(super) fn run(&mut self, job: &Job, budget: Budget, progress: &mut Progress) -> Result<(), Failure> {
+    pub(super) fn run(
+        &mut self,
+        machine: &Machine,
+        job: &Job,
+        budget: Budget,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let queues = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let turn = Turn { job, shared: Shared::new(self.path, self.workers.len()), gate: RwLock::new(()) };
+        let traffic = Reading::now(machine.facts());
         let before = cpu_of_all();
         let ended = thread::scope(|scope| turn_of_all(scope, &mut self.workers, &turn, budget, queues, progress));
-        let spent = cpu_of_all().zip(before).map(|(now, then)| now.saturating_sub(then));
-        let aside = self.workers.iter().map(|worker| worker.aside.cpu).sum();
+        let spent = cpu_of_all().zip(before).map(|(now, then)| now.minus(then));
+        self.clock.traffic.turn(&traffic, &Reading::now(machine.facts()));
+        let aside = self.workers.iter().fold(Cpu::default(), |sum, worker| sum.plus(worker.aside.cpu));
         let took = ended.iter().map(|ended| ended.took).max().unwrap_or_default();
-        self.clock.turn(took, spent.map(|spent| spent.saturating_sub(aside)));
+        self.clock.turn(took, spent.map(|spent| spent.minus(aside)));
         let mut failures: Vec<Failure> = ended.into_iter().filter_map(|ended| ended.failure).collect();
         // One is told, and rather what went wrong than that somebody stopped it.
         failures.sort_by_key(|failure| matches!(failure, Failure::Interrupted));

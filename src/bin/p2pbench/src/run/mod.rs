@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod spread;
 mod tally;
+mod traffic;
 mod verify;
 mod worker;
 
@@ -184,7 +185,7 @@ impl<'a> Ready<'a> {
         if job.rw().writes() {
             pairs.iter().try_for_each(|ends| fill(&ends.peer.memory))?;
         }
-        let end = take_turns(&mut lanes, job, self.options, progress);
+        let end = take_turns(machine, &mut lanes, job, self.options, progress);
         lanes.sort_by_key(|lane| paths.iter().position(|&path| path == lane.path));
         let places: Vec<&Placement> = self.places.iter().map(|(place, _)| place).collect();
         let make = Rows { name: self.name, job, pairs, links, verified: &verified, places: &places };
@@ -218,12 +219,18 @@ fn rounds(options: &RunOptions) -> u32 {
     options.repeats.unwrap_or(if options.path.len() > 1 { ROUNDS } else { 1 })
 }
 
-fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions, progress: &mut Progress) -> Result<(), Failure> {
+fn take_turns(
+    machine: &Machine,
+    lanes: &mut [Lane],
+    job: &Job,
+    options: &RunOptions,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let rounds = rounds(options);
     if options.size.is_none() {
         // Where time is the measure, the first turn of each warms up and does not count.
         for lane in &mut *lanes {
-            let warm = lane.run(job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)), progress);
+            let warm = lane.run(machine, job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)), progress);
             lane.forget()?;
             warm?;
         }
@@ -236,7 +243,7 @@ fn take_turns(lanes: &mut [Lane], job: &Job, options: &RunOptions, progress: &mu
             None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
         };
         for lane in &mut *lanes {
-            lane.run(job, budget, progress)?;
+            lane.run(machine, job, budget, progress)?;
             progress.turn_is_over();
         }
     }

@@ -14,6 +14,7 @@ use super::{
     numa::Placement,
     spread::Spread,
     tally::Tally,
+    traffic::Traffic,
 };
 use crate::cli::Path;
 use crate::facts::MachineFacts;
@@ -52,6 +53,11 @@ pub(crate) struct Row {
     pub(super) latency_us: Latency,
     pub(super) latency_distribution: Distribution,
     pub(super) cpu_seconds: Option<f64>,
+    /// Of these.
+    pub(super) cpu_user_seconds: Option<f64>,
+    pub(super) cpu_system_seconds: Option<f64>,
+    /// Between processors and host memory. `null` as [`limit`](Self::limit) is.
+    pub(super) host_memory: Option<Traffic>,
     pub(super) bytes_direct: u64,
     pub(super) bytes_bounced: u64,
     pub(super) evidence: Option<String>,
@@ -148,6 +154,7 @@ impl Rows<'_> {
         let (job, path, clock) = (self.job, lane.path, &lane.clock);
         // What the processors do for one of several pairs cannot be told from what they do for the others.
         let all = pairs.len() == self.pairs.len();
+        let cpu = clock.cpu.filter(|_| all);
         let seconds = clock.elapsed.as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let turns = clock.rates(&tally.turns);
@@ -171,7 +178,10 @@ impl Rows<'_> {
             iops: rate(tally.operations),
             latency_us: Latency::of(tally),
             latency_distribution: Distribution::of(&tally.latency),
-            cpu_seconds: clock.cpu.filter(|_| all).map(|cpu| cpu.as_secs_f64()),
+            cpu_seconds: cpu.map(|cpu| cpu.all().as_secs_f64()),
+            cpu_user_seconds: cpu.map(|cpu| cpu.user.as_secs_f64()),
+            cpu_system_seconds: cpu.map(|cpu| cpu.system.as_secs_f64()),
+            host_memory: all.then(|| clock.traffic.of(tally.bytes())),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
             evidence: tally.evidence.map(|evidence| evidence.to_string()),
@@ -188,7 +198,7 @@ impl Rows<'_> {
 
     fn limit(&self, lane: &Lane, pairs: &[Ends<'_>], rate: f64) -> Limit {
         let seconds = lane.clock.elapsed.as_secs_f64();
-        let cpu = lane.clock.cpu.filter(|_| seconds > 0.0).map(|cpu| cpu.as_secs_f64() / seconds);
+        let cpu = lane.clock.cpu.filter(|_| seconds > 0.0).map(|cpu| cpu.all().as_secs_f64() / seconds);
         let between = lane.path == Path::Direct;
         let pairs: Vec<usize> = pairs.iter().map(|ends| ends.pair).collect();
         let ceiling = self.links.ceiling(&pairs).filter(|_| between);
@@ -252,6 +262,7 @@ impl Row {
             format!("{:.1}", self.latency_us.p50),
             format!("{:.1}", self.latency_us.p99),
             cpu,
+            self.host_memory.as_ref().map_or("-".into(), Traffic::cell),
             limit,
             cpu_busy,
             link_busy,
@@ -262,7 +273,8 @@ impl Row {
 
     /// What no column has room for.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.numa.iter().map(Placement::text).collect()
+        let traffic = self.host_memory.as_ref().and_then(Traffic::note);
+        self.numa.iter().map(Placement::text).chain(traffic).collect()
     }
 
     /// How much the turns differ, if there were several.
@@ -278,7 +290,7 @@ impl Row {
 }
 
 /// The columns of a table.
-pub(super) const HEADER: [&str; 20] = [
+pub(super) const HEADER: [&str; 21] = [
     "run",
     "path",
     "rw",
@@ -294,6 +306,7 @@ pub(super) const HEADER: [&str; 20] = [
     "p50 us",
     "p99 us",
     "CPU s/GB",
+    "memory B/B",
     "limit",
     "CPU %",
     "link %",

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::{CreationError, Histogram};
 use nix::sys::{
     resource::{UsageWho, getrusage},
-    time::TimeValLike,
+    time::{TimeVal, TimeValLike},
 };
 use p2pdma::transfer::Evidence;
+
+use super::traffic;
 
 /// Counters of one queue over all its turns; or of several, added up.
 #[derive(Debug)]
@@ -24,12 +26,14 @@ pub(super) struct Tally {
 }
 
 /// The clocks of one path: its queues work at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clock {
     /// Time in turns.
     pub(super) elapsed: Duration,
-    /// CPU time of this process, user and system, in turns. `None` when the kernel does not say.
-    pub(super) cpu: Option<Duration>,
+    /// CPU time of this process in turns. `None` when the kernel does not say.
+    pub(super) cpu: Option<Cpu>,
+    /// Between processors and host memory, in turns.
+    pub(super) traffic: traffic::Sum,
     /// Of each turn.
     pub(super) turns: Vec<Duration>,
 }
@@ -80,13 +84,13 @@ impl Tally {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { cpu: Some(Duration::ZERO), ..Self::default() }
+        Self { elapsed: Duration::ZERO, cpu: Some(Cpu::default()), traffic: traffic::Sum::new(), turns: Vec::new() }
     }
 
     /// A turn took so long, and so much CPU time.
-    pub(super) fn turn(&mut self, took: Duration, cpu: Option<Duration>) {
+    pub(super) fn turn(&mut self, took: Duration, cpu: Option<Cpu>) {
         self.elapsed += took;
-        self.cpu = self.cpu.zip(cpu).map(|(sum, spent)| sum + spent);
+        self.cpu = self.cpu.zip(cpu).map(|(sum, spent)| sum.plus(spent));
         self.turns.push(took);
     }
 
@@ -102,7 +106,7 @@ impl Clock {
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     pub(super) time: Duration,
-    pub(super) cpu: Duration,
+    pub(super) cpu: Cpu,
 }
 
 impl Aside {
@@ -111,21 +115,43 @@ impl Aside {
         let (started, before) = (Instant::now(), cpu(UsageWho::RUSAGE_THREAD));
         let result = what();
         self.time += started.elapsed();
-        let spent = cpu(UsageWho::RUSAGE_THREAD).zip(before).map(|(now, then)| now.saturating_sub(then));
-        self.cpu += spent.unwrap_or_default();
+        let spent = cpu(UsageWho::RUSAGE_THREAD).zip(before).map(|(now, then)| now.minus(then));
+        self.cpu = self.cpu.plus(spent.unwrap_or_default());
         result
     }
 }
 
-/// User and system time of all threads of this process.
-pub(super) fn cpu_of_all() -> Option<Duration> {
+/// CPU time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cpu {
+    pub(super) user: Duration,
+    pub(super) system: Duration,
+}
+
+impl Cpu {
+    pub(super) fn all(self) -> Duration {
+        self.user + self.system
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { user: self.user + other.user, system: self.system + other.system }
+    }
+
+    /// Not below zero.
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self { user: self.user.saturating_sub(other.user), system: self.system.saturating_sub(other.system) }
+    }
+}
+
+/// Of all threads of this process, those among them that io_uring starts in the kernel.
+pub(super) fn cpu_of_all() -> Option<Cpu> {
     cpu(UsageWho::RUSAGE_SELF)
 }
 
-fn cpu(who: UsageWho) -> Option<Duration> {
+fn cpu(who: UsageWho) -> Option<Cpu> {
     let usage = getrusage(who).ok()?;
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Some(Duration::from_micros(u64::try_from(microseconds).ok()?))
+    let time = |value: TimeVal| Some(Duration::from_micros(u64::try_from(value.num_microseconds()).ok()?));
+    Some(Cpu { user: time(usage.user_time())?, system: time(usage.system_time())? })
 }
 
 #[cfg(test)]

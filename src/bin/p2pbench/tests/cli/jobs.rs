@@ -114,3 +114,15 @@ fn a_mock_machine_says_that_it_pins_nothing() {
     let numa = &p2pbench(&format!("{run} --json")).json()["rows"][0]["numa"][0];
     assert_eq!((numa["node"].as_u64(), numa["cpus"].is_null()), (Some(0), true));
 }
+
+#[test]
+fn what_a_machine_does_not_count_is_null_with_the_reason_and_never_a_nought() {
+    let run = "--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0 --size 1M";
+    let row = p2pbench(&format!("{run} --json")).json()["rows"][0].clone();
+    assert_eq!((&row["host_memory"]["bytes"], &row["host_memory"]["bytes_per_byte"]), (&Value::Null, &Value::Null));
+    assert!(row["host_memory"]["reason"].as_str().is_some_and(|reason| reason.contains("/sys/fs/resctrl")), "{row}");
+    assert!(p2pbench(run).stdout.contains("MOCK  host memory traffic is not measurable here: "));
+    let sum =
+        row["cpu_user_seconds"].as_f64().zip(row["cpu_system_seconds"].as_f64()).map(|(user, system)| user + system);
+    assert!((sum.expect("both") - row["cpu_seconds"].as_f64().expect("their sum")).abs() < 1e-9, "{row}");
+}
