@@ -64,6 +64,14 @@ fn names_are_a_column_and_a_part_of_the_page() {
 }
 
 #[test]
+fn each_run_is_drawn_over_what_it_sweeps() {
+    let page = with_file(&FILE.replace("depth = 2", "depth = [1, 2]"), "--format html").stdout;
+    for title in ["throughput over block size", "throughput over operations in flight"] {
+        assert_eq!(page.matches(&format!("<title>MOCK  {title}</title>")).count(), 1, "{title}");
+    }
+}
+
+#[test]
 fn a_key_that_is_none_is_2_with_its_name_and_line() {
     let outcome = with_file(&FILE.replace("depth = 2", "deepness = 2"), "");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);

@@ -26,11 +26,10 @@ pub(super) struct Group<'a> {
 impl Sweep {
     const ALL: [Self; 3] = [Self::Block, Self::Depth, Self::Jobs];
 
-    fn of(rows: &[Row]) -> Self {
-        // Of different runs of a job file nothing is one sweep.
-        let varies = |sweep: &Self| {
-            rows.windows(2).any(|two| two[0].run == two[1].run && sweep.value(&two[0]) != sweep.value(&two[1]))
-        };
+    /// Of one run of a job file, or of all there is.
+    fn of(rows: &[Row], run: Option<&String>) -> Self {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.run.as_ref() == run).collect();
+        let varies = |sweep: &Self| rows.windows(2).any(|two| sweep.value(two[0]) != sweep.value(two[1]));
         Self::ALL.into_iter().find(varies).unwrap_or(Self::Block)
     }
 
@@ -62,12 +61,11 @@ impl Sweep {
 impl<'a> Group<'a> {
     /// In the order of the rows.
     pub(super) fn all(rows: &'a [Row], mock: bool) -> Vec<Self> {
-        let sweep = Sweep::of(rows);
         let mut groups: Vec<Self> = Vec::new();
         for row in rows {
             match groups.iter_mut().find(|group| group.takes(row)) {
                 Some(group) => group.rows.push(row),
-                None => groups.push(Self { sweep, mock, rows: vec![row] }),
+                None => groups.push(Self { sweep: Sweep::of(rows, row.run.as_ref()), mock, rows: vec![row] }),
             }
         }
         groups
