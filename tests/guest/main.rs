@@ -5,6 +5,7 @@
 //! `cargo test --test guest`.
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod copy;
 mod lend;
 mod lying;
 mod machine;
