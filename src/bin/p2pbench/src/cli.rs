@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use p2pdma::pci::{Address, ParseAddressError};
 
-use crate::machine::MachineName;
+use crate::{machine::MachineName, run::Preset};
 
 /// Measure, show and explain NVMe <-> peer memory transfers on Linux 6.12's p2pdma.
 ///
@@ -129,8 +129,8 @@ pub(crate) enum TopoFormat {
 /// What `run` measures.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunOptions {
-    /// Runs from a file in TOML, one after the other: tables [[run]], and [defaults] for all of them, with these options by
-    /// name (depth = 8, block = ["4k", "1M"]; name = "..." names the rows). What is given here holds before the file.
+    /// Runs from a file in TOML, one after the other: tables `[[run]]`, and `[defaults]` for all of them, with these options
+    /// by name (`depth = 8`, `block = ["4k", "1M"]`; `name = "..."` names the rows). What is given here holds before the file.
     #[arg(long, value_name = "FILE")]
     pub(crate) job: Option<PathBuf>,
 
@@ -239,32 +239,6 @@ impl FromStr for Peer {
         match text.strip_prefix("socket:") {
             Some(path) => Ok(Self::Socket(path.into())),
             None => text.parse().map(Self::Address),
-        }
-    }
-}
-
-/// A job file that comes with the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Preset {
-    /// What an inference engine does that loads a model: large reads in order, some or many in flight; small tensors at random.
-    ModelLoading,
-    /// What a training job does that writes a checkpoint: large writes in order, until storage holds them.
-    Checkpoint,
-}
-
-impl Preset {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ModelLoading => "--preset model-loading",
-            Self::Checkpoint => "--preset checkpoint",
-        }
-    }
-
-    /// The file.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::ModelLoading => include_str!("run/presets/model-loading.toml"),
-            Self::Checkpoint => include_str!("run/presets/checkpoint.toml"),
         }
     }
 }

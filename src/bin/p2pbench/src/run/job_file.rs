@@ -206,7 +206,7 @@ fn word(key: &str, value: &DeValue<'_>) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Preset;
+    use crate::run::Preset;
 
     fn runs(text: &str, typed: &str) -> Result<Vec<Workload>, String> {
         let file = JobFile::new("FILE", text);

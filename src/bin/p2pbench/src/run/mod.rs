@@ -11,6 +11,7 @@ mod lane;
 mod limit;
 mod numa;
 mod peer;
+mod preset;
 mod progress;
 mod report;
 mod spread;
@@ -42,6 +43,7 @@ use lane::Lane;
 use limit::Links;
 use numa::{Pin, Placement};
 use peer::Peer;
+pub(crate) use preset::Preset;
 use progress::Progress;
 use report::{Report, Row, Rows};
 

@@ -45,7 +45,7 @@ impl Sweep {
         match self {
             Self::Block => "block size",
             Self::Depth => "operations in flight",
-            Self::Jobs => "queues",
+            Self::Jobs => "queues of each pair",
         }
     }
 
@@ -53,7 +53,8 @@ impl Sweep {
         match self {
             Self::Block => text::size(row.block_bytes),
             Self::Depth => format!("depth {}", row.depth),
-            Self::Jobs => format!("{} jobs", row.jobs),
+            Self::Jobs if row.jobs == 1 => "1 queue".into(),
+            Self::Jobs => format!("{} queues", row.jobs),
         }
     }
 }
