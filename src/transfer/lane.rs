@@ -122,7 +122,8 @@ impl Lane {
             return Ok(known);
         }
         let end = self.inner.file.end()?;
-        self.inner.end.store(end, Ordering::Relaxed);
+        // A write that has reached further meanwhile, in another thread, is not forgotten.
+        let _ = self.inner.end.compare_exchange(known, end, Ordering::Relaxed, Ordering::Relaxed);
         Ok(end)
     }
 

@@ -45,8 +45,8 @@ pub struct Piece<'a> {
 /// What bounces is read in whole blocks and copied by the processor. A write that begins or ends within a block reads that
 /// block, changes its part and writes it back: **while it does, nobody else may write to the same block**, or one of the two
 /// writes is lost. Requests of one call may share blocks. Where a write ends within a block behind the end of the
-/// file, the block is padded with zeroes, and at the end of the call the file is cut to its length: a crash in between
-/// leaves the padding.
+/// file, the block is padded with zeroes, and at the end of the call the file is cut to its length, unless another writer has
+/// made it longer: a crash in between leaves the padding.
 ///
 /// ```
 /// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::{Copier, Provider}, storage::File};

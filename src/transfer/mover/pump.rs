@@ -139,14 +139,16 @@ impl Mover {
     }
 }
 
-/// Cuts files to the length that was written, where blocks were padded.
+/// Cuts files to the length that was written, where blocks were padded. A file that goes on behind the padding is another
+/// writer's as well, and is left alone: what follows the bytes there are zeroes, as in any gap.
 fn cut_padding(pieces: &[Piece<'_>]) -> Result<()> {
     let writes = || pieces.iter().filter(|piece| piece.direction == Direction::Write);
     for Piece { lane, .. } in writes() {
         let file = lane.file();
         let same = writes().map(|piece| piece.lane).filter(|lane| lane.file().same(file));
         let end = same.map(super::Lane::end).max().unwrap_or(0);
-        if !file.is_block_device() && file.end()? > end {
+        let padded = end.next_multiple_of(lane.block());
+        if !file.is_block_device() && padded > end && file.end()? == padded {
             file.truncate(end)?;
         }
     }
@@ -157,4 +159,47 @@ fn cut_padding(pieces: &[Piece<'_>]) -> Result<()> {
 pub(super) fn lost(part: &Part) -> Error {
     let cause = format!("no way for {} bytes at {}", part.bytes, part.base + part.head);
     Error::Invalid(Refusal::new(part.lane.file(), cause, "report this as an error of the library"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        machine::{
+            Access, Machine, Mock,
+            mock::{Cpu, Function, Port},
+        },
+        memory::Provider,
+        storage::File,
+        transfer::{Mover, Policy, Queue},
+    };
+
+    use super::*;
+
+    fn file(machine: &Machine) -> File {
+        File::open(machine, "/data/shards", Access::ReadWrite).expect("a file")
+    }
+
+    #[test]
+    fn padding_is_cut_and_what_another_writer_put_behind_it_is_not() {
+        let mut mock = Mock::new(Cpu::AmdZen);
+        let [port, ssd, peer] =
+            ["0000:00:01.0", "0000:01:00.0", "0000:02:00.0"].map(|at| at.parse().expect("an address"));
+        mock.function(&Function::port(port, None, Port::Root));
+        let ssd = mock.ssd(ssd, Some(port), 65_536).expect("an SSD");
+        mock.provider(peer, Some(port), 1 << 20);
+        mock.file("/data/shards", ssd, &[1; 1000]).expect("a file");
+        let machine = Machine::mock(mock);
+        let memory = Provider::find(&machine, peer).and_then(|provider| provider.allocate(4096)).expect("memory");
+        let mut mover = Mover::new(Queue::new(&machine, Default::default()).expect("a queue"), Policy::DirectOnly);
+        let lane = mover.bind(&file(&machine), &memory).expect("a lane");
+        let slice = memory.all();
+        let piece = [Piece { lane: &lane, direction: Direction::Write, offset: 0, memory: &slice }];
+        let other = file(&machine);
+        // ftruncate also makes a file longer.
+        for (long, left) in [(1024, 1000), (1000, 1000), (9000, 9000)] {
+            other.truncate(long).expect("room");
+            cut_padding(&piece).expect("cut");
+            assert_eq!(other.end().expect("an end"), left, "it had {long}");
+        }
+    }
 }
