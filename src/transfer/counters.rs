@@ -30,7 +30,8 @@ pub struct Count {
     pub bytes_host: u64,
 }
 
-/// One queue's count. One thread counts, any may look.
+/// One queue's count. One thread counts, any may look. No number promises anything of another, so no order is kept between them,
+/// and there is no protocol that a model checker could find broken.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     operations: AtomicU64,
