@@ -42,7 +42,7 @@ MODULE_PARM_DESC(bar, "BAR to give, 0 to 5; -1 (default): the largest that can b
 void donor_announce(struct pci_dev *pdev, bool provides)
 {
 	char *event = provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none";
-	char *envp[] = { event, NULL };
+	char *envp[] = { event, NULL };	/* not const: kobject_uevent_env() takes it so */
 
 	kobject_uevent_env(&pdev->dev.kobj, KOBJ_CHANGE, envp);
 }

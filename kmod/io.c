@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The data path: direct I/O of peer memory, asynchronous for io_uring, synchronous for the ioctl.
- * A bio takes its memory from the table of the buffer, so nothing is looked up or pinned for an I/O.
+ * A bio takes its memory from the table of the buffer, so nothing is looked up or pinned.
  *
  * What has to be given back when the DMA is over is given back by ki_complete, in whatever context
  * that runs: the provider, so that an unbind does not wait for a stopped process, and the freeze
