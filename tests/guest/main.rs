@@ -57,7 +57,8 @@ fn script(payload: &Payload, index: u64) -> String {
     let Payload { peer, way, rw, bytes } = payload;
     let mark = FIRST_MARK + 2 * index;
     let run = format!("p2pbench run --source $SOURCE --peer $P2PDMA_{peer}_ADDRESS --path direct --json");
-    let options = format!("--way {way} --rw {rw} --destructive --span {bytes} --size {bytes} --block 256k --depth 4");
+    let options =
+        format!("--way {way} --rw {rw} --destructive --force --span {bytes} --size {bytes} --block 256k --depth 4");
     format!(
         "{run} {options} --verify >$P2PDMA_SHARE/verified.{index}\n\
          sync\n\

@@ -3,7 +3,10 @@
 
 use std::os::fd::AsFd;
 
-use nix::sys::{stat::fstat, uio::pread};
+use nix::{
+    fcntl::{PosixFadviseAdvice, posix_fadvise},
+    sys::{stat::fstat, uio::pread},
+};
 use p2pdma::{Error, Refusal, machine::Machine, storage::File};
 
 use super::job::Job;
@@ -52,7 +55,11 @@ fn allow_on(machine: &Machine, options: &RunOptions, file: &File) -> Result<(), 
         let refusal = Refusal::new(file, "it is read-only", "allow writes (blockdev --setrw), or name another device");
         return Err(Failure::Library(Error::NotAllowed(refusal)));
     }
-    match holds(file)?.filter(|_| !options.force) {
+    // Who forces it destroys it whatever it holds: then not a byte is read that the run did not ask for.
+    if options.force {
+        return Ok(());
+    }
+    match holds(file)? {
         None => Ok(()),
         Some(what) => {
             let cure = "name another device, or add --force if it may be destroyed";
@@ -87,8 +94,23 @@ fn check_copy(options: &RunOptions, jobs: &[Job], files: &[File], target: &File)
 }
 
 /// The first of [`KNOWN`] that is there.
+///
+/// Nothing of it stays in the page cache: direct writes would look there, each of them, for pages to invalidate.
 fn holds(file: &File) -> Result<Option<&'static str>, Failure> {
     let file = file.buffered()?;
+    advise(&file, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    let start = start_of(&file)?;
+    advise(&file, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    Ok(known(&start))
+}
+
+/// Says how the page cache is wanted. It is a wish: a file that has no page cache refuses it, and needs it not.
+fn advise(file: &File, advice: PosixFadviseAdvice) {
+    let _ = posix_fadvise(file.as_fd(), 0, 0, advice);
+}
+
+/// As much of the start as [`KNOWN`] reaches, or all there is.
+fn start_of(file: &File) -> Result<Vec<u8>, Failure> {
     let mut start = vec![0; 0x1_0048];
     let mut read = 0;
     while read < start.len() {
@@ -97,11 +119,12 @@ fn holds(file: &File) -> Result<Option<&'static str>, Failure> {
             Ok(more) => read += more,
             Err(errno) => {
                 let cause = format!("what it holds cannot be read: {}", std::io::Error::from(errno));
-                return Err(Failure::Operation(Refusal::new(&file, cause, "see what the kernel log says")));
+                return Err(Failure::Operation(Refusal::new(file, cause, "see what the kernel log says")));
             }
         }
     }
-    Ok(known(&start[..read]))
+    start.truncate(read);
+    Ok(start)
 }
 
 fn known(start: &[u8]) -> Option<&'static str> {
