@@ -43,13 +43,16 @@ fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
     let cause =
         format!("it lies on {layer}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)");
     let cure = match stack_switch(source.stack(), layer) {
-        Some(switch) => format!("{cure}; or use the p2pdma_user module, with the stack {switch} allowed"),
+        Some(switch) => format!("{cure}; or use the p2pdma_user module, after `echo {switch} >{STACK_SWITCH}`"),
         None => cure.to_owned(),
     };
     let refusal = Refusal::new(source, cause, cure);
     let finding = Finding::new(What::QueueRefuses, Severity::No, refusal).seen(layer.evidence.clone());
     Some(if layer.kind == LayerKind::Other { finding } else { finding.only(Way::P2pmem) })
 }
+
+/// Where root vouches for a stack (kmod/route.c).
+const STACK_SWITCH: &str = "/sys/bus/pci/drivers/p2pdma_user/stack";
 
 /// `9:0=0000:01:00.0,0000:02:00.0`, as root tells the module which functions a stack ends in. `None` where it does not
 /// end in such alone.

@@ -61,8 +61,8 @@ fn named(on: &[String]) -> String {
     }
 }
 
-/// Names that the kernel gives in the order in which devices happened to answer: `nvme3n1` is `nvme*`, `259:7=` is `*=`.
-/// `p2pbench explain` of the pair has them as they are.
+/// Names that the kernel gives in the order in which devices happened to answer: `nvme3n1` is `nvme*`, `259:7=` is `MAJ:MIN=`,
+/// which is what lsblk calls that number. `p2pbench explain` of the pair has them as they are.
 fn stable(text: &str) -> String {
     text.split_inclusive([' ', '/', '=', ',']).map(stable_part).collect()
 }
@@ -77,7 +77,7 @@ fn stable_part(part: &str) -> String {
         word.split_once(':').is_some_and(|(major, minor)| digits(major) && digits(minor)) && rest.starts_with('=');
     match (enumerated, number) {
         (true, _) => format!("nvme*{rest}"),
-        (_, true) => format!("*{rest}"),
+        (_, true) => format!("MAJ:MIN{rest}"),
         _ => part.to_owned(),
     }
 }
@@ -91,8 +91,8 @@ mod tests {
         assert_eq!(stable("it lies on nvme3n1 (NVMe multipath head)"), "it lies on nvme* (NVMe multipath head)");
         assert_eq!(stable("/sys/class/nvme/nvme0/nvme0c0n1 = x"), "/sys/class/nvme/nvme*/nvme* = x");
         assert_eq!(
-            stable("the stack 259:5=0000:01:00.0,0000:02:00.0 allowed"),
-            "the stack *=0000:01:00.0,0000:02:00.0 allowed"
+            stable("after `echo 259:5=0000:01:00.0,0000:02:00.0 >/sys/x`"),
+            "after `echo MAJ:MIN=0000:01:00.0,0000:02:00.0 >/sys/x`"
         );
         assert_eq!(stable("nvme_core.multipath=N at 0000:03:00.0"), "nvme_core.multipath=N at 0000:03:00.0");
     }
