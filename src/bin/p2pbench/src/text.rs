@@ -23,12 +23,13 @@ fn width<const N: usize>(rows: &[[String; N]], column: usize) -> Option<usize> {
     used.map(width).max()
 }
 
-/// A text behind a label, broken between words; its later lines start where its first one does.
+/// A text behind a label, broken between words but not within `commands`, which are to be copied; its later lines start
+/// where its first one does.
 pub(crate) fn paragraph(label: &str, text: &str) -> String {
     let indent = label.chars().count();
     let (mut lines, mut line) = (String::new(), label.to_owned());
     let mut used = indent;
-    for word in text.split_whitespace() {
+    for word in words(text) {
         let length = word.chars().count();
         if used > indent && used + 1 + length > WIDTH {
             lines += &format!("{line}\n");
@@ -38,10 +39,22 @@ pub(crate) fn paragraph(label: &str, text: &str) -> String {
             line.push(' ');
             used += 1;
         }
-        line += word;
+        line += &word;
         used += length;
     }
     lines + &line + "\n"
+}
+
+/// Words, each with what follows it between backticks.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(command) if command.matches('`').count() % 2 == 1 => *command += &format!(" {word}"),
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 /// A length as people write it, in binary units: `64 MiB`, `1.5 GiB`.
@@ -110,6 +123,13 @@ mod tests {
         let word = "w".repeat(30);
         let text = paragraph("  why  ", &format!("{word} {word} {word} end"));
         assert_eq!(text, format!("  why  {word} {word}\n       {word} end\n"));
+    }
+
+    #[test]
+    fn a_command_is_never_broken() {
+        let text = format!("{} `echo 9:0= >{}`, then", "w".repeat(80), "x".repeat(30));
+        let lines = paragraph("", &text);
+        assert_eq!(lines.lines().nth(1), Some(format!("`echo 9:0= >{}`, then", "x".repeat(30)).as_str()));
     }
 
     #[test]
