@@ -2,7 +2,7 @@
 //!
 //! `tests/run` makes `tests/vm/run` cargo's runner for this file. The devices are those that the guest names in its
 //! environment; tests that unbind one bind it again.
-#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
 mod module;
 

@@ -8,7 +8,7 @@
 
 use std::{
     fs::File,
-    io::{Read, pipe},
+    io::Read,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     thread,
     time::{Duration, Instant},
@@ -57,14 +57,14 @@ fn dma_buf() -> OwnedFd {
 
 /// One of each kind that is neither the module's nor storage.
 fn strangers() -> Vec<(&'static str, OwnedFd)> {
-    let (reader, _) = pipe().expect("a pipe");
+    let (reader, _) = nix::unistd::pipe().expect("a pipe");
     let (socket, _) = std::os::unix::net::UnixStream::pair().expect("sockets");
     let file = |path: &str| OwnedFd::from(File::open(path).expect(path));
     // SAFETY: a name that lives, no other pointers.
     let (epoll, memory, event) =
         unsafe { (libc::epoll_create1(0), libc::memfd_create(c"memory".as_ptr(), 0), libc::eventfd(0, 0)) };
     vec![
-        ("a pipe", reader.into()),
+        ("a pipe", reader),
         ("a socket", socket.into()),
         ("an epoll", owned(epoll.into())),
         ("a memfd", owned(memory.into())),

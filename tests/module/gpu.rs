@@ -78,8 +78,11 @@ impl StandIn {
         let export = 1 << 30 | 16 << 16 | 0xb7 << 8 | 0x80;
         // SAFETY: the argument is the two numbers that the stand-in reads.
         let fd = unsafe { libc::ioctl(self.window.as_raw_fd(), export, argument.as_ptr()) };
+        if fd < 0 {
+            return Err(errno());
+        }
         // SAFETY: it was made for us.
-        if fd >= 0 { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) } else { Err(errno()) }
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// The driver moves what it exported, though it is pinned.

@@ -25,7 +25,7 @@ pub(crate) struct Child(libc::pid_t);
 
 impl Child {
     pub(crate) fn new(work: impl FnOnce()) -> Self {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
         // SAFETY: the child never returns from here.
         let child = unsafe { libc::fork() };
         if child == 0 {
@@ -40,7 +40,7 @@ impl Child {
             }
         }
         drop(writer);
-        std::io::Read::read_exact(&mut &reader, &mut [0]).expect("the child did its work");
+        std::io::Read::read_exact(&mut std::fs::File::from(reader), &mut [0]).expect("the child did its work");
         Self(child)
     }
 }

@@ -89,13 +89,13 @@ pub(crate) struct Victim(libc::pid_t);
 
 impl Victim {
     pub(crate) fn new(pair: &Pair) -> Self {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
         // SAFETY: the child works with a ring of its own and never returns.
         let child = unsafe { libc::fork() };
         if child == 0 {
             Self::work(pair, &writer);
         }
-        std::io::Read::read_exact(&mut &reader, &mut [0]).expect("the child flies");
+        std::io::Read::read_exact(&mut std::fs::File::from(reader), &mut [0]).expect("the child flies");
         Self(child)
     }
 

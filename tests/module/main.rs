@@ -8,7 +8,8 @@
 //! Unsafe are system calls with pointers to structures and buffers that live on the caller's stack or heap until the
 //! call, or the operation that a ring was given, has ended.
 #![expect(unsafe_code, reason = "raw system calls are what is tested; the policy is above")]
-#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+#![expect(clippy::cast_possible_truncation, reason = "the lengths of a test fit into any of the contract's fields")]
 
 mod calls;
 mod data;
