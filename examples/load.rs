@@ -38,7 +38,7 @@ fn load(machine: &Machine, path: &str, provider: Address, tensors: &[Tensor]) ->
     let file = File::open(machine, path, Access::Read)?;
     let arena = Arena::new(&Provider::find(machine, provider)?, tensors.iter().map(|tensor| tensor.length).sum())?;
     let memories = tensors.iter().map(|tensor| arena.allocate(tensor.length, 4096)).collect::<Result<Vec<_>>>()?;
-    let mut queue = Queue::new(machine, Options::default().depth(8))?;
+    let mut queue = Queue::new(machine, Options::default().depth(8).single_issuer())?;
     let Some(first) = memories.first() else { return Ok(memories) };
     let pair = queue.bind(&file, first)?; // one provider, so one pair does for all of the arena
     for (tensor, memory) in tensors.iter().zip(&memories) {

@@ -23,7 +23,8 @@ pub(crate) fn turn(path: &Path, how: How, time: Duration) -> f64 {
     let flags = if how == How::Direct { libc::O_DIRECT } else { 0 };
     let file = fs::File::options().read(true).custom_flags(flags).open(path).expect("a file");
     let memory = MmapOptions::new().len(BLOCK * DEPTH as usize).map_anon().map(memmap2::MmapRaw::from).expect("memory");
-    let mut ring: IoUring = IoUring::builder().setup_submit_all().build(DEPTH).expect("a ring");
+    let mut ring: IoUring =
+        IoUring::builder().setup_submit_all().setup_single_issuer().setup_defer_taskrun().build(DEPTH).expect("a ring");
     ring.submitter().register_files(&[file.as_raw_fd()]).expect("a registered file");
     let mut next = (0..DEPTH as usize).cycle().zip(Offsets::default());
     let in_flight = Cell::new(0);

@@ -102,7 +102,7 @@ fn queue(path: &Path, how: How, time: Duration) -> f64 {
     let machine = Machine::host();
     let file = File::open(&machine, path, Access::Read).expect("a file for direct I/O");
     let file = if how == How::Cached { file.buffered().expect("the same file, by the page cache") } else { file };
-    let mut queue = Queue::new(&machine, Options::default().depth(DEPTH)).expect("a queue");
+    let mut queue = Queue::new(&machine, Options::default().depth(DEPTH).single_issuer()).expect("a queue");
     let pair = queue.bind_host(&file).expect("a pair");
     let memory = HostMemory::allocate(BLOCK * DEPTH as usize).expect("memory");
     let slice = |index: usize| memory.slice(index * BLOCK..(index + 1) * BLOCK).expect("a part");

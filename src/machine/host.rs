@@ -16,7 +16,7 @@ use super::{
     facts::{Facts, resolve},
     file::{self, Access, FileFacts, FileKind, OpenFile, not_a_file, not_opened},
     module::OfModule,
-    ring::{KernelRing, Ring},
+    ring::{KernelRing, Ring, Setup},
     statx,
 };
 use crate::{Error, Result, control, pci::Address};
@@ -58,8 +58,8 @@ impl Seam for Host {
         cachestat::pages(file)
     }
 
-    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        Ok(Box::new(KernelRing::new(depth)?))
+    fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {
+        Ok(Box::new(KernelRing::new(setup)?))
     }
 }
 

@@ -52,7 +52,7 @@ pub use module::Module;
 pub use p2pmem::P2pmem;
 pub use recorder::Recorder;
 pub use ring::Entry;
-pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Submission, prepare};
+pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Setup, Submission, prepare};
 pub use snapshot::{NotRecorded, Snapshot};
 
 /// A machine: this one, a mock, or the recorded facts of one. Cheap to clone; clones are the same machine.
@@ -106,7 +106,7 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path, access: Access) -> Result<OpenFile>;
     fn backing(&self, provider: Address, length: usize) -> Result<Backing>;
     fn module(self: Arc<Self>) -> Result<Module>;
-    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>>;
+    fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>>;
 
     /// Pages of an open file of this machine in the page cache; `None` where that cannot be told.
     fn cached(&self, file: BorrowedFd<'_>) -> Option<u64>;
@@ -197,7 +197,7 @@ impl Machine {
         self.seam.cached(file)
     }
 
-    pub(crate) fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        self.seam.ring(depth)
+    pub(crate) fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {
+        self.seam.ring(setup)
     }
 }

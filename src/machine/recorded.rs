@@ -13,7 +13,7 @@ use super::{
     Backing, MachineKind, Module, NotRecorded, Seam, Snapshot,
     facts::Facts,
     file::{Access, FileFacts, OpenFile, memfd},
-    ring::Ring,
+    ring::{Ring, Setup},
 };
 use crate::{Error, Refusal, Result, control, pci::Address};
 
@@ -82,7 +82,7 @@ impl Seam for Recorded {
         None
     }
 
-    fn ring(&self, _depth: u32) -> Result<Box<dyn Ring>> {
+    fn ring(&self, _setup: Setup) -> Result<Box<dyn Ring>> {
         Err(only_facts("queue", "no data can be moved"))
     }
 
@@ -130,7 +130,7 @@ mod tests {
         let refused = [
             machine.open(Path::new("/dev/nvme0n1"), Access::Read).map(drop),
             machine.backing("0000:01:00.0".parse().unwrap(), 4096).map(drop),
-            machine.ring(8).map(drop),
+            machine.ring(Setup { depth: 8, single_issuer: false }).map(drop),
             machine.module().map(drop),
         ];
         for refused in refused.map(Result::unwrap_err) {

@@ -14,7 +14,7 @@ use super::{
     file::{Access, FileFacts, OpenFile},
     recorded::allocate,
     redact::redact,
-    ring::Ring,
+    ring::{Ring, Setup},
     snapshot::{Answer, Answers},
 };
 use crate::{Error, Result, pci::Address};
@@ -152,8 +152,8 @@ impl Seam for Tape {
         self.machine.cached(file)
     }
 
-    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        self.machine.ring(depth)
+    fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {
+        self.machine.ring(setup)
     }
 
     fn missing(&self) -> Vec<String> {

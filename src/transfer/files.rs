@@ -65,6 +65,15 @@ impl Files {
         });
     }
 
+    /// Puts all files into a ring that has none.
+    pub(super) fn renew(&self, ring: &mut dyn Ring) -> Result<()> {
+        for known in self.places.iter().filter_map(Weak::upgrade) {
+            let target = &known.target;
+            ring.register(known.slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
+        }
+        Ok(())
+    }
+
     /// Takes all files out of the ring. The kernel tears a ring down some time after it was closed (`io_ring_exit_work`), and
     /// whoever opens the device or unmounts the filesystem next would find it busy until then.
     pub(super) fn let_go(&self, ring: &mut dyn Ring) {

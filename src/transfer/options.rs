@@ -13,11 +13,13 @@ pub struct Options {
     pub depth: u32,
     /// The longest that any one wait takes, at most a day.
     pub deadline: Duration,
+    /// Whether one thread does all that is done with the queue: see [`Options::single_issuer`].
+    pub single_issuer: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { depth: 32, deadline: Duration::from_secs(30) }
+        Self { depth: 32, deadline: Duration::from_secs(30), single_issuer: false }
     }
 }
 
@@ -32,5 +34,18 @@ impl Options {
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// For one thread: the kernel then ends operations when that thread asks for their ends, and interrupts it no more
+    /// (`IORING_SETUP_DEFER_TASKRUN`, io_uring_setup(2)). That is the fastest, and costs this:
+    ///
+    /// - While operations fly the queue must be used, and dropped, where they were taken; anywhere else that is
+    ///   [`Error::Invalid`](crate::Error::Invalid), and a drop leaks and counts it. When nothing flies it may go to another
+    ///   thread, for some ten microseconds and a new ring: its descriptor is another then.
+    /// - [`Queue::poll`](super::Queue::poll) makes a system call where an operation has ended and its end was not asked for.
+    #[doc(alias = "IORING_SETUP_SINGLE_ISSUER")]
+    #[must_use]
+    pub fn single_issuer(self) -> Self {
+        Self { single_issuer: true, ..self }
     }
 }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
-    machine::{Full, Machine, Ring, Submission},
+    machine::{Full, Machine, Ring, Setup, Submission},
     memory::{Owner, PeerMemory, Slice},
     storage::File,
     topology::Topology,
@@ -34,9 +34,11 @@ use crate::{
 };
 
 mod cancel;
+mod issuer;
 mod sync;
 
 pub use cancel::Fate;
+use issuer::Issuer;
 
 static QUEUES: AtomicU64 = AtomicU64::new(0);
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -69,6 +71,7 @@ pub struct Queue {
     files: Files,
     /// Operations that were taken and not yet started.
     pending: usize,
+    issuer: Option<Issuer>,
     counters: Counters,
     /// Receipts that a cancel came across.
     ended: VecDeque<Receipt>,
@@ -84,7 +87,7 @@ impl Queue {
     ///
     /// [`Error::Invalid`] for a depth out of range; [`Error::Io`] where io_uring is forbidden.
     pub fn new(machine: &Machine, options: Options) -> Result<Self> {
-        let Options { depth, deadline } = options;
+        let Options { depth, deadline, single_issuer } = options;
         if !(1..=4096).contains(&depth) {
             return Err(Error::Invalid(Refusal::new(format!("depth {depth}"), "out of range", "use 1 to 4096")));
         }
@@ -94,7 +97,8 @@ impl Queue {
             deadline: deadline.min(LONGEST),
             files: Files::default(),
             pending: 0,
-            ring: ManuallyDrop::new(machine.ring(depth)?),
+            issuer: single_issuer.then(Issuer::here),
+            ring: ManuallyDrop::new(machine.ring(Setup { depth, single_issuer })?),
             counters: Counters::enter(machine.id()),
             ended: VecDeque::with_capacity(depth as usize),
             flight: ManuallyDrop::new(Flight::new(depth)),
@@ -150,10 +154,12 @@ impl Queue {
     /// [`Error::Invalid`] for another queue's pair; [`Error::Io`] when the ring does not let go.
     pub fn unbind(&mut self, pair: Pair) -> Result<()> {
         self.check_own(&pair)?;
+        self.be_issuer()?;
         self.files.give_back(&mut **self.ring, pair.registration)
     }
 
     fn pair(&mut self, target: Target, owner: Option<Owner>) -> Result<Pair> {
+        self.be_issuer()?;
         Ok(Pair { registration: self.files.take(&mut **self.ring, self.id, target)?, owner })
     }
 
@@ -187,6 +193,7 @@ impl Queue {
 
     fn push(&mut self, action: Action, pair: &Pair, offset: u64, slice: Slice) -> Result<OperationId> {
         self.check_own(pair)?;
+        self.be_issuer()?;
         let length = pair.check(action.direction(), offset, &slice)?;
         let memory = slice.into_view();
         let place = memory.place();
@@ -222,6 +229,7 @@ impl Queue {
     /// [`Error::Io`] when the kernel takes no more, for want of memory for instance. What was taken and not started
     /// starts with the next call.
     pub fn submit(&mut self) -> Result<()> {
+        self.be_issuer()?;
         while self.pending > 0 {
             match self.ring.enter(0, Duration::ZERO) {
                 Ok(started) => self.pending = self.pending.saturating_sub(started.max(1)),
@@ -262,8 +270,16 @@ impl Queue {
     }
 
     /// The receipt of an operation that has ended, if there is one. No system call, unless the last operation of a pair that
-    /// was given back has ended.
+    /// was given back has ended, or the queue is [a single issuer's](Options::single_issuer).
     pub fn poll(&mut self) -> Option<Receipt> {
+        self.ready().or_else(|| {
+            self.ring.gather();
+            self.reap()
+        })
+    }
+
+    /// One that the kernel has told of already.
+    fn ready(&mut self) -> Option<Receipt> {
         self.ended.pop_front().or_else(|| self.reap())
     }
 
@@ -286,9 +302,10 @@ impl Queue {
     /// [`Error::Invalid`] when nothing is in flight; [`Error::Deadline`] when nothing ended in time, in which case all
     /// of it still flies; [`Error::Io`] when the ring fails.
     pub fn wait(&mut self) -> Result<Receipt> {
-        if let Some(receipt) = self.poll() {
+        if let Some(receipt) = self.ready() {
             return Ok(receipt);
         }
+        self.be_issuer()?;
         if self.in_flight() == 0 {
             return Err(Error::Invalid(Refusal::new("queue", "nothing is in flight to wait for", "submit something")));
         }
@@ -305,7 +322,7 @@ impl Queue {
                 Err(error) if is_busy(&error) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => return Err(entered(error)),
             }
-            if let Some(receipt) = self.poll() {
+            if let Some(receipt) = self.ready() {
                 return Ok(receipt);
             }
             if rest.is_zero() {

@@ -4,7 +4,7 @@
 use super::finding::{Finding, Severity, What};
 use crate::{
     Error, Refusal,
-    machine::{Facts, Machine},
+    machine::{Facts, Machine, Setup},
     storage::Evidence,
 };
 
@@ -14,7 +14,7 @@ const MODULES: &str = "/sys/kernel/security/lsm";
 
 /// Asks for a ring, and gives it back. Of a machine that can make none, as a recorded one, nothing is known.
 pub(super) fn finding(machine: &Machine) -> Option<Finding> {
-    match machine.ring(1).err()? {
+    match machine.ring(Setup { depth: 1, single_issuer: false }).err()? {
         Error::Io { source, .. } => Some(forbidden(machine.facts(), source.source.raw_os_error()?)),
         _ => None,
     }

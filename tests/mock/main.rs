@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod issuer;
 mod memory;
 mod module;
 mod proof;

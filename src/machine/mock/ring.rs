@@ -359,6 +359,15 @@ impl Ring for MockRing {
         })?;
         Some(self.conclude(completion))
     }
+
+    fn gather(&mut self) {
+        self.kernel.gather();
+    }
+
+    fn renew(&mut self) -> crate::Result<()> {
+        self.files.clear();
+        self.kernel.renew()
+    }
 }
 
 /// What it never reaped ends with it, or with the process.

@@ -15,7 +15,7 @@ use crate::{
         Backing, Facts, MachineKind, Module, Seam,
         file::{Access, FileFacts, OpenFile},
         module::OfModule,
-        ring::{KernelRing, Ring},
+        ring::{KernelRing, Ring, Setup},
     },
     pci::Address,
 };
@@ -59,9 +59,9 @@ impl Seam for Mock {
         Some(self.file_of(file)?.cached.load(Ordering::Relaxed))
     }
 
-    fn ring(&self, depth: u32) -> Result<Box<dyn Ring>> {
-        let kernel = KernelRing::new(depth)?;
-        Ok(Box::new(MockRing::new(kernel, depth, Arc::clone(&self.script), self.pools.clone(), self.caches())))
+    fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {
+        let kernel = KernelRing::new(setup)?;
+        Ok(Box::new(MockRing::new(kernel, setup.depth, Arc::clone(&self.script), self.pools.clone(), self.caches())))
     }
 }
 

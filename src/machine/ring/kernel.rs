@@ -14,7 +14,7 @@ use std::{
 
 use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 
-use super::{Completion, Full, Place, Registrant, Ring, Submission};
+use super::{Completion, Full, Place, Registrant, Ring, Setup, Submission};
 use crate::{
     Error, Refusal, Result, SyscallError,
     control::{Command, Direction, Transfer},
@@ -26,6 +26,7 @@ const FILES: u32 = 256;
 /// A ring of the running kernel.
 pub(crate) struct KernelRing {
     uring: IoUring,
+    setup: Setup,
 }
 
 impl fmt::Debug for KernelRing {
@@ -35,16 +36,30 @@ impl fmt::Debug for KernelRing {
 }
 
 impl KernelRing {
-    /// A ring for `depth` operations in flight.
-    pub(crate) fn new(depth: u32) -> Result<Self> {
-        // Neither SINGLE_ISSUER and DEFER_TASKRUN, which tie the ring to one thread while a queue may move to another, nor
-        // COOP_TASKRUN, under which completions show only when the thread that submitted enters the kernel: a caller that
-        // polls would wait for a timer tick, and one that waits in another thread for the submitter.
-        let uring = IoUring::builder().setup_submit_all().build(depth).map_err(forbidden)?;
+    /// A ring as it is asked for; if for a single thread, for this one.
+    pub(crate) fn new(setup: Setup) -> Result<Self> {
+        let mut builder = IoUring::builder();
+        builder.setup_submit_all();
+        // Elsewhere neither these, which tie the ring to one thread while a queue may move to another, nor COOP_TASKRUN,
+        // under which completions show only when the thread that submitted enters the kernel: a caller that polls would
+        // wait for a timer tick, and one that waits in another thread for the submitter.
+        if setup.single_issuer {
+            builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        }
+        let uring = builder.build(setup.depth).map_err(forbidden)?;
         uring.submitter().register_files_sparse(FILES).map_err(|source| {
             Error::syscall("io_uring_register", "file table", source, "raise the limit on open files (ulimit -n)")
         })?;
-        Ok(Self { uring })
+        Ok(Self { uring, setup })
+    }
+
+    /// Waits up to a time until `want` completions can be reaped, and starts nothing.
+    fn look(&self, want: u32, timeout: Duration) -> io::Result<()> {
+        let timeout = types::Timespec::from(timeout);
+        let arguments = types::SubmitArgs::new().timespec(&timeout);
+        let flags = (EnterFlags::EXT_ARG | EnterFlags::GETEVENTS).bits();
+        // SAFETY: nothing is submitted, and the argument is what EXT_ARG asks for, alive during the call.
+        unsafe { self.uring.submitter().enter(0, want, flags, Some(&arguments)) }.map(drop)
     }
 }
 
@@ -110,16 +125,24 @@ impl Ring for KernelRing {
     }
 
     fn settle(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = types::Timespec::from(timeout);
-        let arguments = types::SubmitArgs::new().timespec(&timeout);
-        let flags = (EnterFlags::EXT_ARG | EnterFlags::GETEVENTS).bits();
-        // SAFETY: nothing is submitted, and the argument is what EXT_ARG asks for, alive during the call.
-        unsafe { self.uring.submitter().enter(0, 1, flags, Some(&arguments)) }.map(drop)
+        self.look(1, timeout)
     }
 
     fn reap(&mut self) -> Option<Completion> {
         let entry = self.uring.completion().next()?;
         Some(Completion { tag: entry.user_data(), result: entry.result() })
+    }
+
+    fn gather(&mut self) {
+        if self.uring.submission().taskrun() {
+            // What it says now, it says again to whoever waits.
+            let _ = self.look(0, Duration::ZERO);
+        }
+    }
+
+    fn renew(&mut self) -> Result<()> {
+        *self = Self::new(self.setup)?;
+        Ok(())
     }
 }
 

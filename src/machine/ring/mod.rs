@@ -16,6 +16,15 @@ use crate::control::Direction;
 pub use io_uring::squeue::Entry;
 pub(crate) use kernel::KernelRing;
 
+/// How a ring is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Operations in flight at once.
+    pub(crate) depth: u32,
+    /// Whether one thread alone calls it ([`Options::single_issuer`](crate::transfer::Options::single_issuer)).
+    pub(crate) single_issuer: bool,
+}
+
 /// One operation, in the ring's own terms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Submission {
@@ -111,6 +120,12 @@ pub(crate) trait Ring: fmt::Debug + Send {
 
     /// The next completion, if there is one. No system call.
     fn reap(&mut self) -> Option<Completion>;
+
+    /// Has the kernel tell of operations that have ended, where it waits to be asked. It starts nothing, and does not wait.
+    fn gather(&mut self);
+
+    /// Becomes the calling thread's, with an empty file table and another descriptor. Nothing flies, nothing was pushed.
+    fn renew(&mut self) -> crate::Result<()>;
 }
 
 /// An operation as the kernel takes it, for a ring of others. A mock machine's module is no module of the kernel's: its commands

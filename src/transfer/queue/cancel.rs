@@ -42,6 +42,7 @@ impl Queue {
         if self.flight.holds(id) {
             self.ring.cancel(id.0).or_else(not_found).map_err(refused)?;
         }
+        self.ring.gather();
         while let Some(receipt) = self.reap() {
             self.ended.push_back(receipt);
         }

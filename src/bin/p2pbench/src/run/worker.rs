@@ -115,7 +115,7 @@ impl Worker {
     pub(super) fn new(machine: &Machine, job: &Job, ends: &Ends<'_>, number: u32, path: Path) -> Result<Self, Failure> {
         // What is allocated here is to lie on the node that works with it.
         let _pinned = ends.pin.as_ref().map(Pin::enter).transpose()?;
-        let mut queue = Queue::new(machine, Options::default().depth(job.depth()))?;
+        let mut queue = Queue::new(machine, Options::default().depth(job.depth()).single_issuer())?;
         let part = ends.part(job, number);
         let (file, bound) = bind(&mut queue, ends.file, ends, path)?;
         let copy_to = ends.copy_to.map(|target| bind(&mut queue, target, ends, path)).transpose()?;
