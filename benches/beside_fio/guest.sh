@@ -2,10 +2,15 @@
 export SOURCE=$P2PDMA_SSD PEER=$P2PDMA_GPU_ADDRESS
 TIMEFORMAT='%U %S'
 
-# ours WAY: p2pbench on that way.
+# accelerator: KVM, or TCG, which emulates.
+accelerator() {
+	dmesg | grep -q 'Hypervisor detected: KVM' && echo KVM || echo TCG
+}
+
+# ours WAY: p2pbench on that way, which charges to its operations what fio does: all of them, no warm-up apart.
 ours() {
 	p2pbench run --source "$SOURCE" --peer "$PEER" --way "$1" --path direct --rw "$RW" --block "$BLOCK" --depth "$DEPTH" \
-		--span "$SPAN" --seconds "$SECONDS_EACH" --destructive --json
+		--span "$SPAN" --seconds "$SECONDS_EACH" --warmup 0 --destructive --json
 }
 
 theirs() {

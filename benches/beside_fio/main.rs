@@ -1,19 +1,27 @@
 //! p2pbench beside fio, in a guest, into ivshmem: the same SSD, turn by turn, on both of p2pbench's ways.
 //!
 //! The guest is emulated, so a figure is a ratio of two programs in one run and nothing else. It boots the guest itself:
-//! `cargo build --release --workspace && cargo bench --bench beside_fio [-- [ROUNDS [SECONDS [CELL]]]]`, where CELL is a
-//! part of a cell's name.
+//! `cargo build --release --workspace && cargo bench --bench beside_fio [-- [--write FILE] [ROUNDS [SECONDS [CELL]]]]`, where
+//! CELL is a part of a cell's name, and FILE takes the table as Markdown (benches/RESULTS.md). Exit code 1 when a limit of
+//! limits.rs is missed; each missed one is printed.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
 mod figures;
+mod limits;
 mod ratio;
+mod results;
 mod turn;
 
-use std::{fmt::Write, path::Path, process::Command};
+use std::{
+    fmt::Write,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use tempfile::TempDir;
 
+use limits::Compared;
 use ratio::Ratio;
 use turn::Turn;
 
@@ -53,20 +61,23 @@ const PAIRS: [(&str, &str); 4] = [("p2pmem", "fio"), ("module", "fio"), ("module
 /// Bytes of the SSD that are worked on; filled first, as a hole of the image would cost nothing to read.
 const SPAN: &str = "256M";
 
-fn main() {
-    // cargo adds `--bench`.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+fn main() -> ExitCode {
+    let (write, arguments) = results::arguments();
     let number = |index: usize, default| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (rounds, seconds) = (number(0, 9), number(1, 2));
+    let (rounds, seconds) = (number(0, 15), number(1, 1));
     let wanted = arguments.get(2).map_or("", String::as_str);
     let cells: Vec<&Cell> = CELLS.iter().filter(|cell| cell.name.contains(wanted)).collect();
     let share = TempDir::new().expect("a directory to share");
     measure(&cells, rounds, seconds, share.path());
-    println!("{rounds} rounds of {seconds} s a lane, in an emulated guest: ratios only");
-    println!("{:30} {:20} {:>28} {:>28}", "", "", "throughput (95 % interval)", "CPU time an operation");
-    for (index, cell) in cells.iter().enumerate() {
-        print!("{}", report(cell, index, rounds, share.path()));
+    let compare = |(index, cell)| compare(cell, index, rounds, share.path());
+    let compared: Vec<Compared> = cells.into_iter().enumerate().flat_map(compare).collect();
+    let missed = limits::missed(&compared, rounds as usize);
+    let section = section(&compared, &missed, &conditions(rounds, seconds, share.path()));
+    println!("{section}");
+    if let Some(file) = write {
+        results::write(Path::new(&file), "Beside fio, in the guest", &section);
     }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Every cell, every round: all lanes, beginning with another one each time. The first round warms up.
@@ -77,7 +88,7 @@ fn measure(cells: &[&Cell], rounds: u32, seconds: u32, share: &Path) {
     let programs = programs.ancestors().nth(2).expect("target/release");
     let mut script = format!("set -e\nPATH={}:$PATH\n. {}/guest.sh\n", programs.display(), bench.display());
     script += &format!("export JOB={}/job.fio SPAN={SPAN} SECONDS_EACH={seconds}\n", bench.display());
-    script += "fill 256\n";
+    script += "uname -r >$P2PDMA_SHARE/kernel; accelerator >$P2PDMA_SHARE/accelerator; fill 256\n";
     for (index, Cell { rw, block, depth, .. }) in cells.iter().enumerate() {
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
         for round in 0..=rounds {
@@ -96,15 +107,52 @@ fn measure(cells: &[&Cell], rounds: u32, seconds: u32, share: &Path) {
     assert!(status.success(), "the guest said {status}");
 }
 
-fn report(cell: &Cell, index: usize, rounds: u32, share: &Path) -> String {
+/// The pairs of lanes in one cell.
+fn compare(cell: &Cell, index: usize, rounds: u32, share: &Path) -> Vec<Compared> {
     let turns = |lane: &str| -> Vec<Turn> { (1..=rounds).map(|round| Turn::load(share, lane, index, round)).collect() };
-    let mut lines = String::new();
-    for (ours, base) in PAIRS {
-        let (one, other) = (turns(ours), turns(base));
+    let compare = |lanes: (&'static str, &'static str)| {
+        let (one, other) = (turns(lanes.0), turns(lanes.1));
         let throughput = Ratio::paired(&one, &other, |turn| turn.operations_per_second);
         let cpu = Ratio::paired(&one, &other, |turn| turn.cpu_per_operation);
-        let pair = format!("{ours} / {base}");
-        writeln!(lines, "{:30} {pair:20} {throughput:>28} {cpu:>28}", cell.name).expect("a string grows");
+        Compared { cell: cell.name, lanes, throughput, cpu }
+    };
+    PAIRS.into_iter().map(compare).collect()
+}
+
+/// What it ran on, and how.
+fn conditions(rounds: u32, seconds: u32, share: &Path) -> String {
+    let kernel = std::fs::read_to_string(share.join("kernel")).expect("the guest's kernel");
+    let said = |program, arguments: &[&str]| results::says(program, arguments).expect("a version");
+    let (qemu, fio) = (said("qemu-system-x86_64", &["--version"]), said("fio", &["--version"]));
+    let accelerator = std::fs::read_to_string(share.join("accelerator")).expect("the guest's accelerator");
+    format!(
+        "{}. Guest: Linux {}, {qemu}, {}, {fio}. {rounds} rounds of {seconds} s a lane, interleaved, no warm-up within a turn; \
+         the first round is left out.",
+        results::provenance(),
+        kernel.trim(),
+        accelerator.trim()
+    )
+}
+
+/// Markdown: a table that a terminal shows as one too.
+fn section(compared: &[Compared], missed: &[String], conditions: &str) -> String {
+    let mut text = format!(
+        "**Emulation: ratios only.** No figure here is a speed of hardware.\n\n{conditions}\n\n\
+         | {:28} | {:17} | {:23} | {:23} |\n|{}|{}|{}|{}|\n",
+        "cell",
+        "lanes",
+        "throughput (95 %)",
+        "CPU an operation (95 %)",
+        "-".repeat(30),
+        "-".repeat(19),
+        "-".repeat(25),
+        "-".repeat(25),
+    );
+    for Compared { cell, lanes: (one, other), throughput, cpu } in compared {
+        let lanes = format!("{one} / {other}");
+        writeln!(text, "| {cell:28} | {lanes:17} | {throughput:23} | {cpu:23} |").expect("a string grows");
     }
-    lines
+    text += "\n";
+    missed.iter().for_each(|line| writeln!(text, "- MISSED: {line}").expect("a string grows"));
+    if missed.is_empty() { text + "Every limit was met.\n" } else { text }
 }

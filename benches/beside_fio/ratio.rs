@@ -5,19 +5,22 @@ use std::fmt;
 /// Median of the ratios of pairs, and where the true median lies in 95 of 100 cases, whatever the distribution: between two
 /// of the sorted ratios, as many from either end as a fair coin allows.
 pub(crate) struct Ratio {
-    median: f64,
-    lowest: f64,
-    highest: f64,
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
 }
 
 impl Ratio {
     pub(crate) fn paired<T>(one: &[T], other: &[T], figure: impl Fn(&T) -> f64) -> Self {
-        let mut ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| figure(one) / figure(other)).collect();
-        ratios.sort_by(f64::total_cmp);
-        let cut = cut(ratios.len());
-        let last = ratios.len() - 1;
-        let median = (ratios[last / 2] + ratios[ratios.len() / 2]) / 2.0;
-        Self { median, lowest: ratios[cut], highest: ratios[last - cut] }
+        Self::of(one.iter().zip(other).map(|(one, other)| figure(one) / figure(other)).collect())
+    }
+
+    /// Of at least one value.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let (cut, last) = (cut(values.len()), values.len() - 1);
+        let median = f64::midpoint(values[last / 2], values[values.len() / 2]);
+        Self { median, lowest: values[cut], highest: values[last - cut] }
     }
 }
 

@@ -2,8 +2,8 @@
 //! emulator. Unlike a time it hardly depends on what else the machine does: where operations are many, two runs differ by 1 to
 //! 3 %. Where they are few, at 1 MiB or on a machine that is busy elsewhere, what a program's start costs now and then shows.
 //!
-//! `cargo build --release --workspace --examples && cargo bench --bench instructions [-- [CELL]]`, where CELL is a part of a
-//! cell's name. An instruction is no time: a cache miss, a write to a device and an addition count alike. It shows where the
+//! `cargo build --release --workspace --examples && cargo bench --bench instructions [-- [--write FILE] [CELL]]`, where CELL is
+//! a part of a cell's name, and FILE takes the totals as Markdown (benches/RESULTS.md). An instruction is no time: a cache miss, a write to a device and an addition count alike. It shows where the
 //! work is, not how fast it is done.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
@@ -11,8 +11,10 @@
 #[path = "../beside_fio/figures.rs"]
 mod figures;
 mod profile;
+#[path = "../beside_fio/results.rs"]
+mod results;
 
-use std::{path::Path, process::Command};
+use std::{fmt::Write, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -34,17 +36,20 @@ const LANES: [&str; 4] = ["fio", "p2pmem", "module", "fio-host"];
 const SHOWN: usize = 12;
 
 fn main() {
-    // cargo adds `--bench`.
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
+    let (write, arguments) = results::arguments();
+    let wanted = arguments.first().map_or("", String::as_str);
     let share = TempDir::new().expect("a directory to share");
-    let cells: Vec<usize> = (0..CELLS.len()).filter(|&index| CELLS[index].0.contains(&wanted)).collect();
+    let cells: Vec<usize> = (0..CELLS.len()).filter(|&index| CELLS[index].0.contains(wanted)).collect();
     count(&cells, share.path());
-    println!(
-        "instructions an operation, user space and kernel, in an emulated guest; interrupts and idling of its one processor included"
-    );
     let symbols = Symbols::load(&share.path().join("kallsyms"));
-    for cell in cells {
-        report(cell, share.path(), &symbols);
+    let profiles =
+        cells.iter().map(|&cell| (CELLS[cell].0, LANES.map(|lane| Profile::load(share.path(), lane, cell, &symbols))));
+    let profiles: Vec<_> = profiles.collect();
+    let totals = totals(&profiles, share.path());
+    println!("{totals}");
+    profiles.iter().for_each(|(cell, profiles)| report(cell, profiles));
+    if let Some(file) = write {
+        results::write(Path::new(&file), "Instructions an operation, in the guest", &totals);
     }
 }
 
@@ -56,7 +61,7 @@ fn count(cells: &[usize], share: &Path) {
     let programs = programs.ancestors().nth(2).expect("target/release");
     let mut script = format!("set -e\nPATH={}:$PATH\n. {}/guest.sh\n", programs.display(), bench.display());
     script += &format!("export JOB={}/job.fio SPAN=64M SECONDS_EACH=2\n", bench.display());
-    script += "cat /proc/kallsyms >$P2PDMA_SHARE/kallsyms\nfill 64\nmark begin\n";
+    script += "cat /proc/kallsyms >$P2PDMA_SHARE/kallsyms; uname -r >$P2PDMA_SHARE/kernel\nfill 64\nmark begin\n";
     for &index in cells {
         let (_, rw, block, depth) = CELLS[index];
         script += &format!("export RW={rw} BLOCK={block} DEPTH={depth}\n");
@@ -79,16 +84,36 @@ fn count(cells: &[usize], share: &Path) {
     assert!(status.success(), "the guest said {status}");
 }
 
-fn report(cell: usize, share: &Path, symbols: &Symbols) {
-    let profiles = LANES.map(|lane| Profile::load(share, lane, cell, symbols));
-    println!("\n{}", CELLS[cell].0);
-    for (lane, profile) in LANES.iter().zip(&profiles) {
-        let (user, kernel) = profile.totals();
-        let of_fio = (user + kernel) / profiles[0].totals_sum();
-        println!("  {lane:9} {user:8.0} + {kernel:8.0}   {of_fio:.3} of fio's");
+/// Markdown: what an operation takes on each lane.
+fn totals(profiles: &[(&str, [Profile; 4])], share: &Path) -> String {
+    let kernel = std::fs::read_to_string(share.join("kernel")).expect("the guest's kernel");
+    let said = |program, arguments: &[&str]| results::says(program, arguments).expect("a version");
+    let (qemu, fio) = (said("qemu-system-x86_64", &["--version"]), said("fio", &["--version"]));
+    let mut text = format!(
+        "**Emulation: counts of instructions, no times.** Interrupts and idling of the guest's one processor are in them.\n\n\
+         {}. Guest: Linux {}, {qemu}, TCG, {fio}.\n\n\
+         | {:28} | {:8} | user space | kernel  | by fio's |\n|{}|{}|-----------:|--------:|---------:|\n",
+        results::provenance(),
+        kernel.trim(),
+        "cell",
+        "lane",
+        "-".repeat(30),
+        "-".repeat(10)
+    );
+    for (cell, profiles) in profiles {
+        for (lane, profile) in LANES.iter().zip(profiles) {
+            let (user, kernel) = profile.totals();
+            let of_fio = (user + kernel) / profiles[0].totals_sum();
+            writeln!(text, "| {cell:28} | {lane:8} | {user:10.0} | {kernel:7.0} | {of_fio:8.3} |")
+                .expect("a string grows");
+        }
     }
+    text
+}
+
+fn report(cell: &str, profiles: &[Profile; 4]) {
     for (one, other) in [(1, 2), (0, 1)] {
-        println!("  where {} and {} differ most:", LANES[one], LANES[other]);
+        println!("{cell}, where {} and {} differ most:", LANES[one], LANES[other]);
         for (function, one, other) in profiles[one].differences(&profiles[other]).into_iter().take(SHOWN) {
             println!("  {one:9.0} {other:9.0}  {function}");
         }

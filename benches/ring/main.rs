@@ -1,8 +1,9 @@
 //! The library's queue beside a bare io_uring loop and beside fio, on this machine: reads of 4 KiB of a file into host memory,
 //! 64 in flight, turn by turn, each round beginning with another lane.
 //!
-//! `cargo bench --bench ring [-- [ROUNDS [SECONDS]]]`. Of the device's reads the ratios of throughput count. Out of the page
-//! cache a read ends while it is submitted: there the difference to the bare loop is what the library costs an operation.
+//! `cargo bench --bench ring [-- [--write FILE] [ROUNDS [SECONDS]]]`. Of the device's reads the ratios of throughput count. Out
+//! of the page cache a read ends while it is submitted: there the difference to the bare loop is what the library costs an
+//! operation. FILE takes the table as Markdown (benches/RESULTS.md). Exit code 1 when a limit is missed.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -11,13 +12,15 @@ mod bare;
 mod figures;
 #[path = "../beside_fio/ratio.rs"]
 mod ratio;
+#[path = "../beside_fio/results.rs"]
+mod results;
 
 use std::{
     fs,
     io::Write,
     os::fd::AsFd,
     path::Path,
-    process::Command,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -48,33 +51,87 @@ enum How {
     Cached,
 }
 
-fn main() {
-    // cargo adds `--bench`.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+/// Median throughput by fio's, of the device's reads.
+const LEAST_BESIDE_FIO: f64 = 0.98;
+/// Median CPU time of an operation over the bare loop's, in nanoseconds.
+const MOST_OVER_BARE: f64 = 100.0;
+/// Pairs of turns below which nothing is judged.
+const ENOUGH: usize = 9;
+
+fn main() -> ExitCode {
+    let (write, arguments) = results::arguments();
     let rounds = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(21);
     let time = Duration::from_secs(arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(1));
     let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on this machine's disk");
     let path = directory.path().join("data");
     fill(&path);
-    println!("reads of 4 KiB, depth {DEPTH}, {rounds} rounds of {time:?} a lane; median and 95 % interval");
-    from_the_device(&path, rounds, time);
+    let (device, beside_fio) = from_the_device(&path, rounds, time);
     fs::read(&path).expect("the file, into the page cache");
-    from_the_page_cache(&path, rounds, time);
+    let (cached, over_bare) = from_the_page_cache(&path, rounds, time);
+    let verdict = verdict(rounds, beside_fio, over_bare);
+    let rows = format!("| reads of 4 KiB, depth {DEPTH}; median and 95 % interval | |\n|---|---|\n{device}{cached}");
+    let section = format!("{}\n\n{rows}\n{}", conditions(rounds, time), verdict.clone().unwrap_or_else(|lines| lines));
+    println!("{section}");
+    if let Some(file) = write {
+        results::write(Path::new(&file), "The queue beside a bare io_uring loop and fio, on a host", &section);
+    }
+    if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn from_the_device(path: &Path, rounds: usize, time: Duration) {
+/// That all was met, or a line for each limit that was not.
+fn verdict(rounds: usize, beside_fio: f64, over_bare: f64) -> Result<String, String> {
+    let mut missed = String::new();
+    if rounds < ENOUGH {
+        missed += &format!("- MISSED: {rounds} rounds are too few to judge by: {ENOUGH} at least\n");
+    }
+    // What is no number meets nothing.
+    let (meets_fio, meets_bare) = (beside_fio >= LEAST_BESIDE_FIO, over_bare <= MOST_OVER_BARE);
+    if !meets_fio {
+        missed += &format!("- MISSED: queue / fio: {beside_fio:.3} is below {LEAST_BESIDE_FIO}\n");
+    }
+    if !meets_bare {
+        missed += &format!("- MISSED: {over_bare:.0} ns over the bare loop are more than {MOST_OVER_BARE}\n");
+    }
+    if missed.is_empty() { Ok("Every limit was met.\n".to_owned()) } else { Err(missed) }
+}
+
+/// What it ran on, and how.
+fn conditions(rounds: usize, time: Duration) -> String {
+    let said = |program, arguments: &[&str]| results::says(program, arguments).expect("a version");
+    let processor = fs::read_to_string("/proc/cpuinfo").expect("the processor");
+    let processor =
+        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |name| name.1);
+    let (kernel, fio) = (said("uname", &["-r"]), said("fio", &["--version"]));
+    format!(
+        "{}. Linux {kernel}, {processor}, {fio}. {rounds} rounds of {time:?} a lane, interleaved; the first is left out.",
+        results::provenance()
+    )
+}
+
+/// Rows, and the median of the queue's throughput by fio's.
+fn from_the_device(path: &Path, rounds: usize, time: Duration) -> (String, f64) {
     let [ours, bare, fio] = turns(path, How::Direct, [queue, bare::turn, fio], rounds, time);
-    println!("O_DIRECT, operations a second: queue / fio             {}", Ratio::paired(&ours, &fio, |rate| *rate));
-    println!("O_DIRECT, operations a second: queue / bare loop       {}", Ratio::paired(&ours, &bare, |rate| *rate));
+    let of_fio = Ratio::paired(&ours, &fio, |rate| *rate);
+    let of_bare = Ratio::paired(&ours, &bare, |rate| *rate);
+    let rows = format!(
+        "| O_DIRECT, operations a second: queue / fio | {of_fio} |\n\
+         | O_DIRECT, operations a second: queue / bare loop | {of_bare} |\n"
+    );
+    (rows, of_fio.median)
 }
 
-fn from_the_page_cache(path: &Path, rounds: usize, time: Duration) {
+/// Rows, and the median of what the queue costs an operation over the bare loop, in nanoseconds.
+fn from_the_page_cache(path: &Path, rounds: usize, time: Duration) -> (String, f64) {
     let [ours, bare] = turns(path, How::Cached, [queue, bare::turn], rounds, time);
-    println!("page cache, operations a CPU second: queue / bare loop {}", Ratio::paired(&ours, &bare, |rate| *rate));
-    let mut over: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| 1e9 / ours - 1e9 / bare).collect();
-    over.sort_by(f64::total_cmp);
-    let (least, median, most) = (over[0], over[over.len() / 2], over[over.len() - 1]);
-    println!("page cache, CPU ns an operation over the bare loop: median {median:.0}, {least:.0} to {most:.0}");
+    let of_bare = Ratio::paired(&ours, &bare, |rate| *rate);
+    let over = ours.iter().zip(&bare).map(|(ours, bare)| 1e9 / ours - 1e9 / bare);
+    let over = Ratio::of(over.collect());
+    let rows = format!(
+        "| page cache, operations a CPU second: queue / bare loop | {of_bare} |\n\
+         | page cache, CPU ns an operation over the bare loop | {:.0} ({:.0} .. {:.0}) |\n",
+        over.median, over.lowest, over.highest
+    );
+    (rows, over.median)
 }
 
 /// Data, as a hole would cost nothing to read, on the device and not in the page cache.

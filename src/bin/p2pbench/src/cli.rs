@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Check(crate::check::CheckOptions),
 
     /// Measure transfers between an SSD or file and peer memory.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
 
     /// Hold documents of `run --json` against the first of them, row by row.
     ///
@@ -185,6 +185,11 @@ pub(crate) struct RunOptions {
     /// How long to measure each path.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
+
+    /// How long each path works before it is measured, in seconds; 0 for not at all [default: a twentieth of --seconds; 0 with
+    /// --size].
+    #[arg(long, value_name = "SECONDS", value_parser = warmup, hide_default_value = true)]
+    pub(crate) warmup: Option<f64>,
 
     /// Turns that each path takes; their spread is reported [default: 6 with several paths, else 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide_default_value = true)]
@@ -378,6 +383,19 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// As [`seconds`], or none at all.
+fn warmup(text: &str) -> Result<f64, String> {
+    if text.parse() == Ok(0.0) { Ok(0.0) } else { seconds(text) }
+}
+
+impl RunOptions {
+    /// Seconds that each path works before it is measured. Where bytes are the measure, each turn counts.
+    pub(crate) fn warmup_seconds(&self) -> f64 {
+        let default = if self.size.is_none() { self.seconds / 20.0 } else { 0.0 };
+        self.warmup.unwrap_or(default)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -448,5 +466,7 @@ mod tests {
     fn a_measurement_takes_some_time_and_ends() {
         assert_eq!(seconds("0.5"), Ok(0.5));
         assert!(["0", "-1", "NaN", "inf", "1e9", ""].iter().all(|text| seconds(text).is_err()));
+        assert_eq!([warmup("0"), warmup("0.0"), warmup("2")], [Ok(0.0), Ok(0.0), Ok(2.0)]);
+        assert!(["-1", "NaN", "inf", "1e9", ""].iter().all(|text| warmup(text).is_err()));
     }
 }

@@ -106,6 +106,7 @@ fn short_run(pair: &Pair) -> RunOptions {
         numa: None,
         size: None,
         seconds: 1.0,
+        warmup: None,
         repeats: None,
         span: None,
         verify: false,

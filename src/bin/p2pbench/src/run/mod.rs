@@ -190,7 +190,15 @@ impl<'a> Ready<'a> {
         let end = take_turns(machine, &mut lanes, job, self.options, progress);
         lanes.sort_by_key(|lane| paths.iter().position(|&path| path == lane.path));
         let places: Vec<&Placement> = self.places.iter().map(|(place, _)| place).collect();
-        let make = Rows { name: self.name, job, pairs, links, verified: &verified, places: &places };
+        let make = Rows {
+            name: self.name,
+            job,
+            pairs,
+            links,
+            verified: &verified,
+            places: &places,
+            warmup: self.options.warmup_seconds(),
+        };
         for lane in lanes {
             make.add(&lane, rows)?;
         }
@@ -229,10 +237,10 @@ fn take_turns(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let rounds = rounds(options);
-    if options.size.is_none() {
-        // Where time is the measure, the first turn of each warms up and does not count.
+    let warmup = options.warmup_seconds();
+    if warmup > 0.0 {
         for lane in &mut *lanes {
-            let warm = lane.run(machine, job, Budget::Time(Duration::from_secs_f64(options.seconds / 20.0)), progress);
+            let warm = lane.run(machine, job, Budget::Time(Duration::from_secs_f64(warmup)), progress);
             lane.forget()?;
             warm?;
         }

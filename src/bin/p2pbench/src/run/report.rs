@@ -48,6 +48,8 @@ pub(crate) struct Row {
     pub(super) jobs: u32,
     pub(super) bytes: u64,
     pub(super) seconds: f64,
+    /// For so long it worked before anything was counted.
+    pub(super) warmup_seconds: f64,
     pub(super) bytes_per_second: f64,
     pub(super) iops: f64,
     pub(super) latency_us: Latency,
@@ -129,6 +131,8 @@ pub(super) struct Rows<'a> {
     /// Bytes of each pair that were compared; empty if none were.
     pub(super) verified: &'a [u64],
     pub(super) places: &'a [&'a Placement],
+    /// Seconds.
+    pub(super) warmup: f64,
 }
 
 impl Rows<'_> {
@@ -174,6 +178,7 @@ impl Rows<'_> {
             jobs: job.jobs(),
             bytes: tally.bytes(),
             seconds,
+            warmup_seconds: self.warmup,
             bytes_per_second: rate(tally.bytes()),
             iops: rate(tally.operations),
             latency_us: Latency::of(tally),

@@ -12,7 +12,7 @@ use crate::cli::{Cli, Command};
 fn workload(options: &str) -> Workload {
     let words = format!("p2pbench run --peer 0000:05:00.0 {options}");
     match Cli::parse_from(words.split_whitespace()).command {
-        Some(Command::Run(options)) => Workload::plain(options),
+        Some(Command::Run(options)) => Workload::plain(*options),
         other => panic!("{other:?}"),
     }
 }
@@ -52,6 +52,16 @@ fn one_of_two_ssds_that_fails_is_named_and_stops_the_other() {
     // The fault comes in the warm-up: nothing is measured yet.
     assert!(rows.is_empty(), "{rows:?}");
     assert!(end.unwrap_err().to_string().starts_with("/dev/nvme"));
+}
+
+/// The third operation fails: without a warm-up the first two are measured.
+#[test]
+fn without_a_warm_up_the_first_operation_counts() {
+    let options = "--source /dev/nvme0n1 --block 4k --depth 1 --seconds 60 --warmup 0";
+    let (rows, end) = run(options, 2, Fault::Errno(EIO));
+    assert_eq!((end.unwrap_err().code(), rows[0].bytes), (4, 2 * 4096));
+    let (rows, _) = run(&options.replace("--warmup 0", ""), 2, Fault::Errno(EIO));
+    assert!(rows.is_empty(), "{rows:?}");
 }
 
 #[test]

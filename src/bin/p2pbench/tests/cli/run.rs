@@ -49,6 +49,16 @@ fn turns_are_as_many_as_asked_for_and_their_spread_is_told() {
     assert!(row["spread"]["min"].as_f64() <= Some(low) && Some(low) <= row["spread"]["median"].as_f64());
 }
 
+#[test]
+fn the_warm_up_is_told_and_can_be_left_away() {
+    let warmup =
+        |options: &str| p2pbench(&format!("{RUN} --json {options}")).json()["rows"][0]["warmup_seconds"].as_f64();
+    assert_eq!(warmup("--seconds 0.2"), Some(0.01));
+    assert_eq!(warmup("--seconds 0.2 --warmup 0"), Some(0.0));
+    assert_eq!(warmup("--size 1M"), Some(0.0), "each byte is asked for and counted");
+    assert_eq!(warmup("--size 1M --warmup 0.1"), Some(0.1));
+}
+
 /// A run of hours, and a signal when it is on its way.
 fn interrupted(signal: Signal) -> (Outcome, Duration) {
     let mut command = command(&format!("{RUN} --json --size 4096G"));
