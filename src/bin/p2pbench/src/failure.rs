@@ -18,7 +18,10 @@ pub(crate) enum Failure {
     /// An operation of our own failed: 4.
     Operation(Refusal),
     /// Ctrl-C or SIGTERM: 4.
-    Interrupted,
+    Interrupted {
+        /// Operations of a device that did not answer in time.
+        flying: usize,
+    },
     /// A verdict that is printed already and has nothing to add but this code.
     Said(u8),
     /// A file of the user's could not be written: 4, or 3 for lack of privilege.
@@ -56,7 +59,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Operation(_) => 4,
             Self::Said(code) => *code,
-            Self::Interrupted => 4,
+            Self::Interrupted { .. } => 4,
             Self::File(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 3,
             Self::File(..) => 4,
             Self::Output(_) if self.is_silent() => 0,
@@ -100,9 +103,14 @@ impl fmt::Display for Failure {
                 write!(f, "{place}: ")?;
                 with_errno(f, error)
             }
-            Self::Interrupted => {
+            Self::Interrupted { flying: 0 } => {
                 f.write_str("interrupted: nothing flies any more; the rows are what was measured so far")
             }
+            Self::Interrupted { flying } => write!(
+                f,
+                "interrupted: {flying} operations still fly, and their memory is kept: the device does not answer; the rows \
+                 are what was measured so far"
+            ),
             Self::Said(code) => write!(f, "exit code {code}"),
             Self::Failed(refusal) | Self::Usage(refusal) | Self::Operation(refusal) => write!(f, "{refusal}"),
             Self::File(path, error) => write!(f, "{}: cannot be written: {error}; name another place", path.display()),

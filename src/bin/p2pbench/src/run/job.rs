@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use p2pdma::{Refusal, storage::File};
 
+use super::shuffle::Shuffle;
 use crate::{
     cli::{RunOptions, Rw},
     failure::Failure,
@@ -33,7 +34,7 @@ pub(super) struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
     first: u64,
-    pub(super) blocks: u64,
+    blocks: u64,
 }
 
 /// When a turn ends.
@@ -86,7 +87,10 @@ impl Budget {
 
 /// What of `total` falls to one of several; the shares add up to it.
 fn share(total: u64, index: u32, of: u32) -> u64 {
-    let until = |index: u32| total * u64::from(index) / u64::from(of);
+    let until = |index: u32| {
+        let until = u128::from(total) * u128::from(index) / u128::from(of);
+        u64::try_from(until).unwrap_or(u64::MAX)
+    };
     until(index + 1) - until(index)
 }
 
@@ -198,7 +202,7 @@ impl Part {
 
     /// File offsets of its operations, endless.
     pub(super) fn offsets(self, job: &Job) -> Offsets {
-        let random = || fastrand::Rng::with_seed(SEED ^ self.first);
+        let random = || Shuffle::new(self.blocks, SEED ^ self.first);
         Offsets { part: self, random: job.rw.random().then(random), next: 0 }
     }
 }
@@ -207,14 +211,14 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Offsets {
     part: Part,
-    random: Option<fastrand::Rng>,
+    random: Option<Shuffle>,
     next: u64,
 }
 
 impl Offsets {
     pub(super) fn next(&mut self, job: &Job) -> u64 {
         let index = match &mut self.random {
-            Some(random) => random.u64(..self.part.blocks),
+            Some(random) => random.next(),
             None => {
                 let index = self.next;
                 self.next = (index + 1) % self.part.blocks;
@@ -222,6 +226,11 @@ impl Offsets {
             }
         };
         (self.part.first + index) * job.block()
+    }
+
+    /// How many blocks come before one comes again.
+    pub(super) fn until_again(&self) -> u64 {
+        self.random.as_ref().map_or(self.part.blocks, Shuffle::left)
     }
 }
 
@@ -243,6 +252,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!([0, 1].map(|index| (0..6).map(|round| of_queue(index, round)).sum::<u64>()), [128, 128]);
+        assert_eq!((0..1000).map(|round| share(u64::MAX, round, 1000)).sum::<u64>(), u64::MAX);
     }
 
     #[test]

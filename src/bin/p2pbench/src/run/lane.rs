@@ -4,7 +4,6 @@ use std::{
     panic::resume_unwind,
     sync::RwLock,
     thread::{self, Scope},
-    time::Duration,
 };
 
 use p2pdma::{Refusal, machine::Machine};
@@ -15,7 +14,7 @@ use super::{
     progress::{Progress, Shared},
     tally::{Clock, Cpu, cpu_of_all},
     traffic::Reading,
-    worker::{Ended, Turn, Worker},
+    worker::{Turn, Worker},
 };
 use crate::{cli::Path, failure::Failure};
 
@@ -42,33 +41,52 @@ impl Lane {
         self.workers.iter_mut().try_for_each(Worker::forget)
     }
 
-    /// One turn. It takes as long as the queue that takes longest.
+    /// One turn.
     ///
     /// # Errors
     ///
-    /// [`Failure::Interrupted`] when it was asked to stop: then nothing flies, and what has moved is counted.
+    /// [`Failure::Interrupted`] when it was asked to stop: then nothing flies of a device that answers, and what has moved is
+    /// counted.
     pub(super) fn run(
         &mut self,
         machine: &Machine,
         job: &Job,
         budget: Budget,
-        progress: &mut Progress,
+        progress: &Progress,
     ) -> Result<(), Failure> {
         let queues = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let turn = Turn { job, shared: Shared::new(self.path, self.workers.len()), gate: RwLock::new(()) };
         let traffic = Reading::now(machine.facts());
         let before = cpu_of_all();
-        let ended = thread::scope(|scope| turn_of_all(scope, &mut self.workers, &turn, budget, queues, progress));
+        let ended = thread::scope(|scope| {
+            let watcher = progress.watch(scope, job, &turn.shared);
+            let ended = turn_of_all(scope, &mut self.workers, &turn, budget, queues);
+            turn.shared.end();
+            watcher.iter().for_each(|watcher| watcher.thread().unpark());
+            ended
+        });
         let spent = cpu_of_all().zip(before).map(|(now, then)| now.minus(then));
         self.clock.traffic.turn(&traffic, &Reading::now(machine.facts()));
         let aside = self.workers.iter().fold(Cpu::default(), |sum, worker| sum.plus(worker.aside.cpu));
-        let took = ended.iter().map(|ended| ended.took).max().unwrap_or_default();
-        self.clock.turn(took, spent.map(|spent| spent.minus(aside)));
-        let mut failures: Vec<Failure> = ended.into_iter().filter_map(|ended| ended.failure).collect();
-        // One is told, and rather what went wrong than that somebody stopped it.
-        failures.sort_by_key(|failure| matches!(failure, Failure::Interrupted));
-        failures.into_iter().next().map_or(Ok(()), Err)
+        self.clock.turn(spent.map(|spent| spent.minus(aside)));
+        told(ended).map_or(Ok(()), Err)
     }
+
+    /// Compares what the slots hold with storage: see [`Worker::check`]. Gives the number of bytes that were compared.
+    pub(super) fn check(&mut self, job: &Job) -> Result<u64, Failure> {
+        self.workers.iter_mut().map(|worker| worker.check(job)).sum()
+    }
+}
+
+/// One failure is told, and rather what went wrong than that somebody stopped it.
+fn told(ended: Vec<Option<Failure>>) -> Option<Failure> {
+    let failures = ended.into_iter().flatten();
+    failures.reduce(|one, other| match (one, other) {
+        (Failure::Interrupted { flying: one }, Failure::Interrupted { flying: other }) => {
+            Failure::Interrupted { flying: one + other }
+        }
+        (Failure::Interrupted { .. }, wrong) | (wrong, _) => wrong,
+    })
 }
 
 fn turn_of_all<'scope, 'env>(
@@ -77,25 +95,24 @@ fn turn_of_all<'scope, 'env>(
     turn: &'env Turn<'_>,
     budget: Budget,
     queues: u32,
-    progress: &mut Progress,
-) -> Vec<Ended> {
+) -> Vec<Option<Failure>> {
     let Some((first, others)) = workers.split_first_mut() else { return Vec::new() };
     let closed = turn.gate.write();
     let (mut ended, mut started) = (Vec::new(), Vec::new());
     for (number, worker) in (1..).zip(others) {
         let share = budget.of_queue(number, queues);
-        let work = move || worker.turn(turn, number as usize, share, None);
+        let work = move || worker.turn(turn, number as usize, share);
         match thread::Builder::new().spawn_scoped(scope, work) {
             Ok(handle) => started.push(handle),
             Err(error) => {
                 turn.shared.fail();
                 let refusal = Refusal::new("--jobs", format!("no thread: {error}"), "use fewer");
-                ended.push(Ended { took: Duration::ZERO, failure: Some(Failure::Operation(refusal)) });
+                ended.push(Some(Failure::Operation(refusal)));
             }
         }
     }
     drop(closed);
-    ended.push(first.turn(turn, 0, budget.of_queue(0, queues), Some(progress)));
+    ended.push(first.turn(turn, 0, budget.of_queue(0, queues)));
     ended.extend(started.into_iter().map(|handle| handle.join().unwrap_or_else(|panic| resume_unwind(panic))));
     ended
 }

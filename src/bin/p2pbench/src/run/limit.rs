@@ -1,6 +1,6 @@
 //! What kept a row from being faster: as far as it was measured.
 
-use std::{collections::BTreeSet, num::NonZero, thread::available_parallelism};
+use std::collections::BTreeSet;
 
 use p2pdma::{
     machine::Machine,
@@ -28,7 +28,7 @@ pub(super) struct Limit {
     /// CPU time by wall time and by [`processors`](Self::processors): 1 when these threads never waited. More than 1 is the
     /// kernel's threads.
     cpu_busy: Option<f64>,
-    /// How many processors the queues can keep busy: one each, as far as this process has so many.
+    /// How many processors the queues can keep busy: one each, as far as this process has so many, and `--numa` allows them.
     processors: usize,
     /// The most bytes of data a second that the links between can carry. `null` for paths that do not go between the two
     /// devices, and where no link can be read.
@@ -52,10 +52,10 @@ enum Met {
 }
 
 impl Limit {
-    /// Of bytes a second, CPU seconds a second, and queues.
+    /// Of bytes a second, CPU seconds a second, and processors that the queues can keep busy.
     #[expect(clippy::cast_precision_loss, reason = "rates far below 2^52")]
-    pub(super) fn new(rate: f64, cpu: Option<f64>, queues: usize, ceiling: Option<u64>) -> Self {
-        let processors = queues.clamp(1, available_parallelism().map_or(usize::MAX, NonZero::get));
+    pub(super) fn new(rate: f64, cpu: Option<f64>, processors: usize, ceiling: Option<u64>) -> Self {
+        let processors = processors.max(1);
         let cpu_busy = cpu.map(|cpu| cpu / processors as f64);
         let link_busy = ceiling.filter(|&ceiling| ceiling > 0).map(|ceiling| rate / ceiling as f64);
         let met = match (link_busy, cpu_busy) {
@@ -156,10 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn more_queues_than_processors_fill_only_these() {
-        let processors = available_parallelism().unwrap().get();
-        let limit = Limit::new(1.0, Some(processors as f64), processors + 7, Some(100));
-        assert_eq!((limit.met, limit.processors, limit.cpu_busy), (Met::Cpu, processors, Some(1.0)));
+    fn processors_are_full_when_each_of_them_is() {
+        assert_eq!(met(1.0, Some(1.0), 2, Some(100)), Met::Neither);
+        assert_eq!(Limit::new(1.0, Some(2.0), 2, Some(100)).cpu_busy, Some(1.0));
     }
 
     #[test]

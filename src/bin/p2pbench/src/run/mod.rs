@@ -1,5 +1,6 @@
 //! `p2pbench run`: the ways that bytes can take, interleaved in one run.
 
+mod buffer;
 mod cache;
 mod distribution;
 mod ends;
@@ -14,10 +15,12 @@ mod peer;
 mod preset;
 mod progress;
 mod report;
+mod shuffle;
 mod spread;
 mod tally;
 mod traffic;
 mod verify;
+mod witness;
 mod worker;
 
 use std::{path::PathBuf, time::Duration};
@@ -66,12 +69,12 @@ pub(crate) fn command(
     format: RunFormat,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    let end = measure(machine, workloads, &mut rows);
-    if rows.is_empty() {
+    let mut measured = Measured::default();
+    let end = measure(machine, workloads, &mut measured);
+    if measured.rows.is_empty() {
         return end;
     }
-    let report = Report::new(machine, rows, matches!(end, Err(Failure::Interrupted)));
+    let report = Report::new(machine, measured.rows, matches!(end, Err(Failure::Interrupted { .. })));
     match format {
         RunFormat::Json => output.json(&report)?,
         RunFormat::Table => output.text(&report.table())?,
@@ -79,6 +82,15 @@ pub(crate) fn command(
         RunFormat::Csv => output.csv(report.rows())?,
     }
     end
+}
+
+/// What a run leaves behind.
+#[derive(Debug, Default)]
+struct Measured {
+    rows: Vec<Row>,
+    /// Paths that did not come to their end. A queue whose device does not answer takes its time to be dropped: first is
+    /// shown what was measured.
+    stuck: Vec<Lane>,
 }
 
 /// A workload whose sources are open, and whose every job was checked against them.
@@ -94,17 +106,17 @@ struct Ready<'a> {
 }
 
 /// All workloads are made ready before one of them moves a byte: what cannot be had ends the run at once.
-fn measure(machine: &Machine, workloads: &[Workload], rows: &mut Vec<Row>) -> Result<(), Failure> {
+fn measure(machine: &Machine, workloads: &[Workload], measured: &mut Measured) -> Result<(), Failure> {
     let mut opened = Opened::default();
     let ready = workloads.iter().map(|workload| Ready::new(machine, workload, &mut opened));
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
-    let mut progress = Progress::new(ready.iter().map(Ready::turns).sum());
-    let mut measure = |ready: &Ready<'_>| {
+    let progress = Progress::new(ready.iter().map(Ready::turns).sum());
+    for ready in &ready {
         let peers = ready.peers(machine)?;
         interrupt::watch()?;
-        ready.measure(machine, &peers, &mut progress, rows)
-    };
-    ready.iter().try_for_each(&mut measure)
+        ready.measure(machine, &peers, &progress, measured)?;
+    }
+    Ok(())
 }
 
 /// Files, each once: a block device that is open for writing is open for nobody else.
@@ -159,13 +171,13 @@ impl<'a> Ready<'a> {
         &self,
         machine: &Machine,
         peers: &[Peer],
-        progress: &mut Progress,
-        rows: &mut Vec<Row>,
+        progress: &Progress,
+        measured: &mut Measured,
     ) -> Result<(), Failure> {
         let pins: Vec<Option<Pin>> = self.places.iter().map(|(_, pin)| pin.clone()).collect();
         let pairs = Ends::all(&self.files, &pins, peers, self.copy_to.as_ref());
         let links = Links::new(machine, &pairs)?;
-        self.jobs.iter().try_for_each(|job| self.measure_job(machine, job, &pairs, &links, progress, rows))
+        self.jobs.iter().try_for_each(|job| self.measure_job(machine, job, &pairs, &links, progress, measured))
     }
 
     fn measure_job(
@@ -174,35 +186,38 @@ impl<'a> Ready<'a> {
         job: &Job,
         pairs: &[Ends<'_>],
         links: &Links,
-        progress: &mut Progress,
-        rows: &mut Vec<Row>,
+        progress: &Progress,
+        measured: &mut Measured,
     ) -> Result<(), Failure> {
         let paths = &self.options.path;
         let mut lanes = lanes(machine, job, pairs, paths)?;
         // Before the measurement: what fails here is not worth measuring.
         let verify = self.options.verify && paths.contains(&Path::Direct);
-        let verified = pairs.iter().filter(|_| verify);
-        let verified = verified.map(|ends| verify::verify(machine, job, ends));
-        let verified = verified.collect::<Result<Vec<u64>, _>>()?;
+        let before = pairs.iter().filter(|_| verify);
+        let before = before.map(|ends| verify::verify(machine, job, ends));
+        let before = before.collect::<Result<Vec<u64>, _>>()?;
         if job.rw().writes() {
             pairs.iter().try_for_each(|ends| fill(&ends.peer.memory))?;
         }
-        let end = take_turns(machine, &mut lanes, job, self.options, progress);
-        lanes.sort_by_key(|lane| paths.iter().position(|&path| path == lane.path));
+        let mut turns = Turns { machine, job, options: self.options, progress, verified: 0 };
+        let end = turns.take(&mut lanes);
         let places: Vec<&Placement> = self.places.iter().map(|(place, _)| place).collect();
         let make = Rows {
             name: self.name,
             job,
             pairs,
             links,
-            verified: &verified,
+            verified: &before,
+            verified_after: verify.then_some(turns.verified),
             places: &places,
             warmup: self.options.warmup_seconds(),
+            cut_short: end.is_err(),
         };
-        for lane in lanes {
-            make.add(&lane, rows)?;
+        let made = lanes.iter().try_for_each(|lane| make.add(lane, &mut measured.rows));
+        if end.is_err() {
+            measured.stuck = lanes;
         }
-        end
+        made.and(end)
     }
 }
 
@@ -229,35 +244,56 @@ fn rounds(options: &RunOptions) -> u32 {
     options.repeats.unwrap_or(if options.path.len() > 1 { ROUNDS } else { 1 })
 }
 
-fn take_turns(
-    machine: &Machine,
-    lanes: &mut [Lane],
-    job: &Job,
-    options: &RunOptions,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
-    let rounds = rounds(options);
-    let warmup = options.warmup_seconds();
-    if warmup > 0.0 {
-        for lane in &mut *lanes {
-            let warm = lane.run(machine, job, Budget::Time(Duration::from_secs_f64(warmup)), progress);
+/// The turns of one job.
+struct Turns<'a> {
+    machine: &'a Machine,
+    job: &'a Job,
+    options: &'a RunOptions,
+    progress: &'a Progress,
+    /// Bytes that were compared after the last turn of the direct path.
+    verified: u64,
+}
+
+impl Turns<'_> {
+    fn take(&mut self, lanes: &mut [Lane]) -> Result<(), Failure> {
+        let (job, options, rounds) = (self.job, self.options, rounds(self.options));
+        let warmup = options.warmup_seconds();
+        for lane in lanes.iter_mut().filter(|_| warmup > 0.0) {
+            let warm = lane.run(self.machine, job, Budget::Time(Duration::from_secs_f64(warmup)), self.progress);
             lane.forget()?;
             warm?;
         }
-    }
-    for round in 0..rounds {
-        // What one path has read may lie in the drive's cache for the next: each goes first equally often.
-        lanes.reverse();
-        let budget = match options.size {
-            Some(size) => Budget::Round { total: size / job.block(), round, rounds },
-            None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
-        };
-        for lane in &mut *lanes {
-            lane.run(machine, job, budget, progress)?;
-            progress.turn_is_over();
+        for round in 0..rounds {
+            let budget = match options.size {
+                Some(size) => Budget::Round { total: size / job.block(), round, rounds },
+                None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
+            };
+            // What one path has read may lie in the drive's cache for the next.
+            for index in order(lanes.len(), round) {
+                let lane = &mut lanes[index];
+                lane.run(self.machine, job, budget, self.progress)?;
+                self.progress.turn_is_over();
+                // At once: the next path uses the same memory, and may write to the same place.
+                if round + 1 == rounds && options.verify && lane.path == Path::Direct {
+                    self.verified += lane.check(job)?;
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Which comes first, second and so on in this round: as many rounds as there are orders have each of them once, and as
+/// many as there are paths have each of these first once.
+fn order(paths: usize, round: u32) -> Vec<usize> {
+    let (mut left, mut number) = ((0..paths).collect::<Vec<_>>(), round as usize);
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let index = number % left.len();
+        number /= left.len();
+        order.push(left.remove(index));
+    }
+    order
 }
 
 fn allow_writes(options: &RunOptions) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! On which processors the threads of a queue work.
 
-use std::{io, sync::Arc};
+use std::{io, num::NonZero, sync::Arc, thread::available_parallelism};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -97,6 +97,20 @@ fn processors(list: &str) -> Option<CpuSet> {
     Some(set)
 }
 
+/// How many processors threads with these pins have among them; a thread without one has those of this process.
+pub(super) fn processors_of<'a>(pins: impl Iterator<Item = Option<&'a Pin>>) -> usize {
+    let mut all = CpuSet::new();
+    for pin in pins {
+        let Some(Pin(set)) = pin else { return available_parallelism().map_or(usize::MAX, NonZero::get) };
+        let has = (0..CpuSet::count()).filter(|&processor| set.is_set(processor) == Ok(true));
+        has.for_each(|processor| {
+            // It came out of such a set.
+            let _ = all.set(processor);
+        });
+    }
+    (0..CpuSet::count()).filter(|&processor| all.is_set(processor) == Ok(true)).count()
+}
+
 impl Pin {
     /// Moves this thread there.
     pub(super) fn enter(&self) -> Result<Pinned, Failure> {
@@ -127,6 +141,15 @@ mod tests {
         let has: Vec<usize> = (0..8).filter(|&processor| set.is_set(processor) == Ok(true)).collect();
         assert_eq!(has, [0, 1, 2, 5]);
         assert!(["", "x", "0-", "99999999"].iter().all(|list| processors(list).is_none()));
+    }
+
+    #[test]
+    fn pinned_threads_have_the_processors_of_their_nodes_and_no_more() {
+        let pin = |list| Pin(Arc::new(processors(list).unwrap()));
+        let (first, second) = (pin("0-2,5"), pin("5-6"));
+        assert_eq!(processors_of([Some(&first), Some(&second)].into_iter()), 5);
+        let all = available_parallelism().unwrap().get();
+        assert_eq!(processors_of([Some(&first), None].into_iter()), all);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread::{self, Scope, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -17,9 +18,6 @@ const PERIOD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// Asked once: the answer takes longer than a clock.
-    hidden: bool,
-    shown: Instant,
 }
 
 /// One turn, as its threads see it.
@@ -28,6 +26,8 @@ pub(super) struct Shared {
     path: Path,
     /// One of them has failed.
     failed: AtomicBool,
+    /// All of them are done.
+    over: AtomicBool,
     started: Instant,
     moved: Vec<Moved>,
 }
@@ -40,7 +40,7 @@ struct Moved(AtomicU64);
 impl Shared {
     pub(super) fn new(path: Path, queues: usize) -> Self {
         let moved = (0..queues).map(|_| Moved::default()).collect();
-        Self { path, failed: AtomicBool::new(false), started: Instant::now(), moved }
+        Self { path, failed: AtomicBool::new(false), over: AtomicBool::new(false), started: Instant::now(), moved }
     }
 
     /// Whether nothing is to be started any more.
@@ -57,11 +57,16 @@ impl Shared {
         self.moved[queue].0.store(bytes, Ordering::Relaxed);
     }
 
+    /// All threads are done.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
     /// Bytes a second of all queues, so far.
     #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
-    fn rate(&self, now: Instant) -> f64 {
+    fn rate(&self) -> f64 {
         let bytes: u64 = self.moved.iter().map(|moved| moved.0.load(Ordering::Relaxed)).sum();
-        bytes as f64 / now.duration_since(self.started).as_secs_f64().max(1e-9)
+        bytes as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 }
 
@@ -71,18 +76,31 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{pos}/{len} turns  {wide_msg}") {
             bar.set_style(style);
         }
-        Self { hidden: bar.is_hidden(), bar, shown: Instant::now() }
+        Self { bar }
     }
 
-    /// Something moved, at this time.
-    pub(super) fn moved(&mut self, now: Instant, job: &Job, shared: &Shared) {
-        if self.hidden || now.duration_since(self.shown) < PERIOD {
-            return;
+    /// On a terminal, a thread that draws until the turn is over: none of those that are measured does. It is to be woken
+    /// when [`Shared::end`] was said.
+    pub(super) fn watch<'scope, 'env>(
+        &self,
+        scope: &'scope Scope<'scope, 'env>,
+        job: &'env Job,
+        shared: &'env Shared,
+    ) -> Option<ScopedJoinHandle<'scope, ()>> {
+        if self.bar.is_hidden() {
+            return None;
         }
-        self.shown = now;
-        let rate = shared.rate(now) / 1e9;
-        let (rw, block, depth) = (job.name(), crate::text::size(job.block()), job.depth());
-        self.bar.set_message(format!("{} {rw} {block} depth {depth}: {rate:.3} GB/s", shared.path.name()));
+        let bar = self.bar.clone();
+        let draw = move || {
+            while !shared.over.load(Ordering::Relaxed) {
+                thread::park_timeout(PERIOD);
+                let rate = shared.rate() / 1e9;
+                let (rw, block, depth) = (job.name(), crate::text::size(job.block()), job.depth());
+                bar.set_message(format!("{} {rw} {block} depth {depth}: {rate:.3} GB/s", shared.path.name()));
+            }
+        };
+        // Without it the run is the same.
+        thread::Builder::new().spawn_scoped(scope, draw).ok()
     }
 
     pub(super) fn turn_is_over(&self) {

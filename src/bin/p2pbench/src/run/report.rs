@@ -1,6 +1,7 @@
 //! Results: rows for scripts, a table for people.
 
 use comfy_table::{CellAlignment, ColumnConstraint, Table, presets};
+use hdrhistogram::Histogram;
 use p2pdma::machine::{Machine, MachineKind};
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use super::{
     job::Job,
     lane::Lane,
     limit::{Limit, Links},
-    numa::Placement,
+    numa::{self, Placement},
     spread::Spread,
     tally::Tally,
     traffic::Traffic,
@@ -53,6 +54,12 @@ pub(crate) struct Row {
     pub(super) bytes_per_second: f64,
     pub(super) iops: f64,
     pub(super) latency_us: Latency,
+    /// Of some operations, until the queue had taken them; on the way through the host, the copy of what is written with it.
+    pub(super) prepare_us: Option<Latency>,
+    /// The system call that started them.
+    pub(super) submit_us: Option<Latency>,
+    /// From the receipt on; on the way through the host, the copy of what was read with it.
+    pub(super) complete_us: Option<Latency>,
     pub(super) latency_distribution: Distribution,
     pub(super) cpu_seconds: Option<f64>,
     /// Of these.
@@ -73,6 +80,11 @@ pub(crate) struct Row {
     pub(super) numa: Vec<Placement>,
     /// Bytes compared with the host's reading before the measurement; `null` without `--verify`, and where nothing is direct.
     pub(super) bytes_verified: Option<u64>,
+    /// Bytes that lay in the slots of peer memory after the last turn, and were what the host read there; of an operation that
+    /// shares its place with another write, not. `null` as `bytes_verified`, and in the row of one of several pairs.
+    pub(super) bytes_verified_after: Option<u64>,
+    /// Whether it was stopped, by a failure or by whoever started it, before it had all its turns.
+    pub(super) cut_short: bool,
     /// Of each turn: the paths take turns, so that a drift of the machine's speed hits all alike.
     pub(super) turns_bytes_per_second: Vec<f64>,
     /// `null` where no turn moved a byte.
@@ -131,8 +143,12 @@ pub(super) struct Rows<'a> {
     /// Bytes of each pair that were compared; empty if none were.
     pub(super) verified: &'a [u64],
     pub(super) places: &'a [&'a Placement],
+    /// Bytes of all pairs that were compared after the last turn; `None` if that was not asked for.
+    pub(super) verified_after: Option<u64>,
     /// Seconds.
     pub(super) warmup: f64,
+    /// Whether it did not come to its end.
+    pub(super) cut_short: bool,
 }
 
 impl Rows<'_> {
@@ -159,9 +175,9 @@ impl Rows<'_> {
         // What the processors do for one of several pairs cannot be told from what they do for the others.
         let all = pairs.len() == self.pairs.len();
         let cpu = clock.cpu.filter(|_| all);
-        let seconds = clock.elapsed.as_secs_f64();
+        let seconds = tally.elapsed().as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let turns = clock.rates(&tally.turns);
+        let turns = tally.rates();
         let cache = lane.workers.iter().find_map(|worker| worker.cache.as_ref());
         let has_source = |place: &Placement| pairs.iter().any(|ends| ends.file.to_string() == place.source);
         let verified = pairs.iter().filter_map(|ends| self.verified.get(ends.pair));
@@ -181,7 +197,10 @@ impl Rows<'_> {
             warmup_seconds: self.warmup,
             bytes_per_second: rate(tally.bytes()),
             iops: rate(tally.operations),
-            latency_us: Latency::of(tally),
+            latency_us: Latency::of(&tally.latency),
+            prepare_us: Latency::of_some(&tally.parts.prepare),
+            submit_us: Latency::of_some(&tally.parts.submit),
+            complete_us: Latency::of_some(&tally.parts.complete),
             latency_distribution: Distribution::of(&tally.latency),
             cpu_seconds: cpu.map(|cpu| cpu.all().as_secs_f64()),
             cpu_user_seconds: cpu.map(|cpu| cpu.user.as_secs_f64()),
@@ -191,23 +210,25 @@ impl Rows<'_> {
             bytes_bounced: tally.bytes_bounced,
             evidence: tally.evidence.map(|evidence| evidence.to_string()),
             aggregate: pairs.len() > 1,
-            limit: all.then(|| self.limit(lane, pairs, rate(tally.bytes()))),
-            synced: job.writes().then_some(job.fdatasync || path == Path::PageCache),
+            limit: all.then(|| self.limit(lane, pairs, rate(tally.bytes()), seconds)),
+            synced: job.writes().then_some((job.fdatasync || path == Path::PageCache) && !self.cut_short),
             numa: self.places.iter().filter(|place| has_source(place)).map(|&place| place.clone()).collect(),
             cache: cache.map(Cache::state),
             spread: Spread::of(&turns),
             turns_bytes_per_second: turns,
+            bytes_verified_after: self.verified_after.filter(|_| all && path == Path::Direct && !self.cut_short),
+            cut_short: self.cut_short,
             bytes_verified: verified.copied().reduce(|sum, bytes| sum + bytes).filter(|_| path == Path::Direct),
         }
     }
 
-    fn limit(&self, lane: &Lane, pairs: &[Ends<'_>], rate: f64) -> Limit {
-        let seconds = lane.clock.elapsed.as_secs_f64();
+    fn limit(&self, lane: &Lane, pairs: &[Ends<'_>], rate: f64, seconds: f64) -> Limit {
         let cpu = lane.clock.cpu.filter(|_| seconds > 0.0).map(|cpu| cpu.all().as_secs_f64() / seconds);
         let between = lane.path == Path::Direct;
-        let pairs: Vec<usize> = pairs.iter().map(|ends| ends.pair).collect();
-        let ceiling = self.links.ceiling(&pairs).filter(|_| between);
-        Limit::new(rate, cpu, lane.workers.len(), ceiling)
+        let ids: Vec<usize> = pairs.iter().map(|ends| ends.pair).collect();
+        let ceiling = self.links.ceiling(&ids).filter(|_| between);
+        let processors = lane.workers.len().min(numa::processors_of(pairs.iter().map(|ends| ends.pin.as_ref())));
+        Limit::new(rate, cpu, processors, ceiling)
     }
 }
 
@@ -223,16 +244,21 @@ fn names(names: impl Iterator<Item = String>) -> String {
 }
 
 impl Latency {
+    /// Of nanoseconds.
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds of an operation")]
-    fn of(tally: &Tally) -> Self {
-        let microseconds = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let microseconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             p50: microseconds(0.5),
             p90: microseconds(0.9),
             p99: microseconds(0.99),
             p999: microseconds(0.999),
-            max: tally.latency.max() as f64 / 1000.0,
+            max: histogram.max() as f64 / 1000.0,
         }
+    }
+
+    fn of_some(histogram: &Histogram<u64>) -> Option<Self> {
+        (!histogram.is_empty()).then(|| Self::of(histogram))
     }
 }
 

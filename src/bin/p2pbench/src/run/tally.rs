@@ -23,19 +23,56 @@ pub(super) struct Tally {
     pub(super) evidence: Option<Evidence>,
     /// Bytes of each turn that is over.
     pub(super) turns: Vec<u64>,
+    /// How long each of them took; of several queues, the one that took longest.
+    pub(super) took: Vec<Duration>,
+    pub(super) parts: Parts,
 }
 
-/// The clocks of one path: its queues work at the same time.
+/// Where the time of some operations went, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Until the queue had taken it; on the way through the host, the copy of what is written with it.
+    pub(super) prepare: Histogram<u64>,
+    /// The system call that started it.
+    pub(super) submit: Histogram<u64>,
+    /// From its receipt on; on the way through the host, the copy of what was read with it.
+    pub(super) complete: Histogram<u64>,
+}
+
+impl Parts {
+    fn new() -> Result<Self, CreationError> {
+        let none = || Histogram::new_with_bounds(1, 60_000_000_000, 2);
+        Ok(Self { prepare: none()?, submit: none()?, complete: none()? })
+    }
+
+    pub(super) fn started(&mut self, prepare: Duration, submit: Duration) {
+        self.prepare.saturating_record(nanoseconds(prepare));
+        self.submit.saturating_record(nanoseconds(submit));
+    }
+
+    pub(super) fn completed(&mut self, complete: Duration) {
+        self.complete.saturating_record(nanoseconds(complete));
+    }
+
+    /// Of equal bounds: nothing is out of them.
+    fn add(&mut self, other: &Self) {
+        let _ = self.prepare.add(&other.prepare);
+        let _ = self.submit.add(&other.submit);
+        let _ = self.complete.add(&other.complete);
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What all queues of one path have in common.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// Time in turns.
-    pub(super) elapsed: Duration,
     /// CPU time of this process in turns. `None` when the kernel does not say.
     pub(super) cpu: Option<Cpu>,
     /// Between processors and host memory, in turns.
     pub(super) traffic: traffic::Sum,
-    /// Of each turn.
-    pub(super) turns: Vec<Duration>,
 }
 
 impl Tally {
@@ -48,6 +85,8 @@ impl Tally {
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
             evidence: None,
             turns: Vec::new(),
+            took: Vec::new(),
+            parts: Parts::new()?,
         })
     }
 
@@ -60,21 +99,37 @@ impl Tally {
             sum.bytes_bounced += tally.bytes_bounced;
             // Of equal bounds: nothing is out of them.
             let _ = sum.latency.add(&tally.latency);
+            sum.parts.add(&tally.parts);
             sum.evidence = sum.evidence.or(tally.evidence);
             sum.turns.resize(tally.turns.len(), 0);
             sum.turns.iter_mut().zip(&tally.turns).for_each(|(sum, bytes)| *sum += bytes);
+            sum.took.resize(tally.took.len(), Duration::ZERO);
+            sum.took.iter_mut().zip(&tally.took).for_each(|(most, took)| *most = (*most).max(*took));
         }
         Ok(sum)
     }
 
-    /// The turn is over.
-    pub(super) fn close_turn(&mut self) {
+    /// The turn is over, and took so long.
+    pub(super) fn close_turn(&mut self, took: Duration) {
         let before: u64 = self.turns.iter().sum();
         self.turns.push(self.bytes() - before);
+        self.took.push(took);
+    }
+
+    /// Time in turns.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.took.iter().sum()
+    }
+
+    /// Bytes a second of each turn in which some moved.
+    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
+    pub(super) fn rates(&self) -> Vec<f64> {
+        let moved = self.turns.iter().zip(&self.took).filter(|(bytes, took)| **bytes > 0 && !took.is_zero());
+        moved.map(|(bytes, took)| *bytes as f64 / took.as_secs_f64()).collect()
     }
 
     pub(super) fn latency(&mut self, latency: Duration) {
-        self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.latency.saturating_record(nanoseconds(latency));
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -84,21 +139,12 @@ impl Tally {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { elapsed: Duration::ZERO, cpu: Some(Cpu::default()), traffic: traffic::Sum::new(), turns: Vec::new() }
+        Self { cpu: Some(Cpu::default()), traffic: traffic::Sum::new() }
     }
 
-    /// A turn took so long, and so much CPU time.
-    pub(super) fn turn(&mut self, took: Duration, cpu: Option<Cpu>) {
-        self.elapsed += took;
+    /// A turn took so much CPU time.
+    pub(super) fn turn(&mut self, cpu: Option<Cpu>) {
         self.cpu = self.cpu.zip(cpu).map(|(sum, spent)| sum.plus(spent));
-        self.turns.push(took);
-    }
-
-    /// Bytes a second of each turn in which some moved.
-    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
-    pub(super) fn rates(&self, bytes: &[u64]) -> Vec<f64> {
-        let moved = bytes.iter().zip(&self.turns).filter(|(bytes, took)| **bytes > 0 && !took.is_zero());
-        moved.map(|(bytes, took)| *bytes as f64 / took.as_secs_f64()).collect()
     }
 }
 
@@ -160,22 +206,34 @@ mod tests {
 
     #[test]
     fn queues_add_up_turn_by_turn() {
-        let tally = |bytes: &[u64]| {
+        let seconds = Duration::from_secs;
+        let tally = |turns: &[(u64, u64)]| {
             let mut tally = Tally::new().unwrap();
-            for bytes in bytes {
+            for (bytes, took) in turns {
                 tally.bytes_direct += bytes;
                 tally.operations += 1;
                 tally.latency(Duration::from_micros(5));
-                tally.close_turn();
+                tally.close_turn(seconds(*took));
             }
             tally
         };
-        let sum = Tally::sum([&tally(&[3, 5]), &tally(&[4, 6])]).unwrap();
+        let (fast, slow) = (tally(&[(3, 1), (5, 1)]), tally(&[(4, 1), (6, 2)]));
+        let sum = Tally::sum([&fast, &slow]).unwrap();
         assert_eq!((sum.bytes(), sum.operations, sum.latency.len(), sum.turns.as_slice()), (18, 4, 4, &[7, 11][..]));
+        assert_eq!((sum.rates(), sum.elapsed()), (vec![7.0, 5.5], seconds(3)));
+        assert_eq!(
+            (fast.rates(), fast.elapsed()),
+            (vec![3.0, 5.0], seconds(2)),
+            "by its own time, not the slowest one's"
+        );
+        assert_eq!(tally(&[(0, 1), (4, 2)]).rates(), [2.0], "a turn in which nothing moved tells no rate");
+    }
+
+    #[test]
+    fn what_one_turn_does_not_tell_of_the_processors_the_sum_does_not() {
         let mut clock = Clock::new();
-        clock.turn(Duration::from_secs(1), None);
-        clock.turn(Duration::from_secs(2), None);
-        assert_eq!((clock.rates(&sum.turns), clock.cpu), (vec![7.0, 5.5], None));
-        assert_eq!(clock.rates(&[0, 4]), [2.0], "a turn in which nothing moved tells no rate");
+        clock.turn(Some(Cpu::default()));
+        clock.turn(None);
+        assert_eq!(clock.cpu, None);
     }
 }

@@ -9,6 +9,14 @@ use p2pdma::machine::{
 use super::*;
 use crate::cli::{Cli, Command};
 
+/// Measures, and drops what is stuck.
+fn measure(machine: &Machine, workloads: &[Workload], rows: &mut Vec<Row>) -> Result<(), Failure> {
+    let mut measured = Measured::default();
+    let end = super::measure(machine, workloads, &mut measured);
+    *rows = measured.rows;
+    end
+}
+
 fn workload(options: &str) -> Workload {
     let words = format!("p2pbench run --peer 0000:05:00.0 {options}");
     match Cli::parse_from(words.split_whitespace()).command {
@@ -135,6 +143,84 @@ fn queues_read_each_block_once() {
     let (rows, end) = run(options, u64::MAX, Fault::Withheld);
     end.unwrap();
     assert_eq!((rows.len(), rows[0].bytes, rows[0].jobs), (1, 16 << 20, 3));
+}
+
+#[test]
+fn each_order_of_the_paths_comes_once() {
+    let orders: std::collections::BTreeSet<Vec<usize>> = (0..ROUNDS).map(|round| order(3, round)).collect();
+    assert_eq!(orders.len(), 6);
+    assert_eq!([0, 1, 2].map(|round| order(3, round)[0]), [0, 1, 2]);
+    assert_eq!([0, 1, 2].map(|round| order(2, round)), [[0, 1], [1, 0], [0, 1]]);
+}
+
+/// In a process of its own, since a signal is for all of one.
+const ALONE: &str = "P2PBENCH_TEST_ALONE";
+
+#[test]
+fn after_a_signal_a_device_that_does_not_answer_is_waited_for_less_than_a_second() {
+    if std::env::var_os(ALONE).is_none() {
+        let name = "run::tests::after_a_signal_a_device_that_does_not_answer_is_waited_for_less_than_a_second";
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = test.args(["--exact", name, "--nocapture"]).env(ALONE, "").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    for jobs in [1, 4] {
+        interrupted_and_stuck(jobs);
+    }
+}
+
+fn interrupted_and_stuck(jobs: u64) {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
+    for operation in 300..300 + jobs {
+        mock.fault(operation, Fault::Withheld);
+    }
+    let options = format!("--source /dev/nvme0n1 --block 4k --size 4096G --jobs {jobs}");
+    interrupt::watch().unwrap();
+    let signal = std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_millis(500));
+        nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGINT).unwrap();
+        std::time::Instant::now()
+    });
+    let mut measured = Measured::default();
+    let end = super::measure(&Machine::mock(mock), &[workload(&options)], &mut measured);
+    let took = signal.join().unwrap().elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let line = end.unwrap_err().to_string();
+    assert!(line.contains(&format!("interrupted: {jobs} operations still fly")), "{line}");
+    assert!(measured.rows[0].bytes > 0 && measured.rows[0].cut_short && !measured.stuck.is_empty());
+    interrupt::forget();
+}
+
+#[test]
+fn what_the_slots_hold_after_the_last_turn_is_compared_with_storage() {
+    for (more, files) in [("", 1), ("--rw write --destructive", 1), ("--copy-to /dev/nvme1n1 --destructive", 2)] {
+        let options = format!("--source /dev/nvme0n1 --block 64k --depth 4 --size 4M --jobs 2 --verify {more}");
+        let (rows, end) = run(&options, u64::MAX, Fault::Withheld);
+        end.unwrap();
+        assert_eq!(rows[0].bytes_verified_after, Some(files * 2 * 4 * 65536), "{more}");
+    }
+}
+
+#[test]
+fn a_slot_that_holds_something_else_after_the_last_turn_is_found_out() {
+    for more in ["", "--rw write --destructive"] {
+        let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap());
+        let workload = workload(&format!("--source /dev/nvme0n1 --block 64k --depth 4 --size 4M {more}"));
+        let ready = Ready::new(&machine, &workload, &mut Opened::default()).unwrap();
+        let peers = ready.peers(&machine).unwrap();
+        let (job, ends) = (&ready.jobs[0], Ends::all(&ready.files, &[], &peers, None));
+        let mut lane = Lane::new(&machine, job, &ends, Path::Direct).unwrap();
+        lane.run(&machine, job, Budget::Operations(64), &Progress::new(1)).unwrap();
+        assert_eq!(lane.check(job).unwrap(), 4 * 65536);
+        let slot = peers[0].memory.slice(2 * 65536 + 5..2 * 65536 + 6).unwrap();
+        let mut byte = [0];
+        Copier::new().unwrap().read(&slot, &mut byte).unwrap();
+        Copier::new().unwrap().write(&[!byte[0]], &slot).unwrap();
+        let failure = lane.check(job).unwrap_err();
+        assert_eq!(failure.code(), 1);
+        assert!(failure.to_string().contains("slot 2 of the peer's memory differs"), "{failure}");
+    }
 }
 
 /// The bytes of a file of a machine.

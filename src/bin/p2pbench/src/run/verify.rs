@@ -3,7 +3,7 @@
 use p2pdma::{machine::Machine, storage::File, transfer::Prover};
 
 use super::{ends::Ends, job::Job};
-use crate::failure::Failure;
+use crate::{failure::Failure, interrupt};
 
 /// Bytes that are compared at the most, from the start of the span: a drive of terabytes would take hours.
 const MOST: u64 = 1 << 30;
@@ -16,7 +16,10 @@ pub(super) fn verify(machine: &Machine, job: &Job, ends: &Ends<'_>) -> Result<u6
     let blocks = job.blocks(ends.file).min((MOST / job.block()).max(1));
     let all = |file: &File, prove: fn(&mut Prover, u64) -> p2pdma::Result<()>| {
         let mut prover = Prover::with_length(machine, file, memory, length)?;
-        (0..blocks).try_for_each(|index| prove(&mut prover, index * job.block()))
+        (0..blocks).try_for_each(|index| {
+            interrupt::check()?;
+            prove(&mut prover, index * job.block()).map_err(Failure::from)
+        })
     };
     all(ends.file, if job.rw().writes() { Prover::write } else { Prover::read })?;
     ends.copy_to.map_or(Ok(()), |target| all(target, Prover::write))?;

@@ -6,19 +6,22 @@ use std::{
 };
 
 use p2pdma::{
+    Error, Refusal,
     machine::Machine,
-    memory::{Copier, HostMemory, HostSlice, PeerSlice, Slice},
+    memory::{Copier, HostMemory, PeerSlice},
     storage::File,
     transfer::{OperationId, Options, Pair, Queue, Receipt},
 };
 
 use super::{
+    buffer::{Buffer, Flying},
     cache::{self, Cache},
     ends::Ends,
-    job::{Budget, Job, Offsets, Part},
+    job::{Budget, Job, Offsets},
     numa::Pin,
-    progress::{Progress, Shared},
+    progress::Shared,
     tally::{Aside, Tally},
+    witness::Witness,
 };
 use crate::{cli::Path, failure::Failure, interrupt};
 
@@ -35,7 +38,6 @@ pub(super) struct Worker {
     copy_to: Option<(File, Pair)>,
     /// The page cache, for the path that uses it.
     pub(super) cache: Option<Cache>,
-    part: Part,
     offsets: Offsets,
     /// Where each operation's bytes end up or come from; as many as the queue is deep.
     buffers: Vec<Buffer>,
@@ -46,52 +48,17 @@ pub(super) struct Worker {
     pub(super) tally: Tally,
     pub(super) aside: Aside,
     pin: Option<Pin>,
+    /// Its device was waited for in vain.
+    gave_up: bool,
 }
 
-/// An operation in flight.
-#[derive(Debug, Clone, Copy)]
-struct Flying {
-    buffer: usize,
-    /// When its first part was.
-    taken: Instant,
-    /// Where in the file it works.
-    offset: u64,
-    /// Bytes that have moved, of an operation that fell short; of a copy, of the half under way.
-    moved: u64,
-    /// Of these, and of the half that is over, those that went direct.
-    direct: u64,
-    /// Of the second half of a copy: how many bytes of the first went direct.
-    read_direct: Option<u64>,
-}
-
-/// Peer memory, and on the way through the host a stage in front of it.
-#[derive(Debug)]
-struct Buffer {
-    peer: PeerSlice,
-    stage: Option<HostSlice>,
-}
-
-impl Flying {
-    /// One that is about to start.
-    fn of(buffer: usize, offset: u64, taken: Instant) -> Self {
-        Self { buffer, taken, offset, moved: 0, direct: 0, read_direct: None }
-    }
-}
-
-impl Buffer {
-    /// All of it but the first `moved` bytes.
-    fn rest(&self, moved: u64) -> Result<Self, Failure> {
-        let from = usize::try_from(moved).unwrap_or(usize::MAX);
-        let peer = self.peer.slice(from..self.peer.len())?;
-        let stage = self.stage.as_ref().map(|stage| stage.slice(from..stage.len())).transpose()?;
-        Ok(Self { peer, stage })
-    }
-
-    /// Where storage finds the bytes.
-    fn nearest(self) -> Slice {
-        self.stage.map_or_else(|| self.peer.into(), Into::into)
-    }
-}
+/// The longest that a device is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One wait of the queue's, so that a signal is seen in between, and a queue whose device does not answer is not waited for
+/// much longer when it is dropped.
+const SLICE: Duration = Duration::from_millis(100);
+/// Of so many operations one is looked at more closely: a clock costs.
+const SAMPLED: u64 = 128;
 
 /// What the queues of one turn have in common.
 #[derive(Debug)]
@@ -102,25 +69,18 @@ pub(super) struct Turn<'a> {
     pub(super) gate: RwLock<()>,
 }
 
-/// How a turn of one queue ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    /// Without what no clock counts.
-    pub(super) took: Duration,
-    pub(super) failure: Option<Failure>,
-}
-
 impl Worker {
     /// The queue with this number of the pair's.
     pub(super) fn new(machine: &Machine, job: &Job, ends: &Ends<'_>, number: u32, path: Path) -> Result<Self, Failure> {
         // What is allocated here is to lie on the node that works with it.
         let _pinned = ends.pin.as_ref().map(Pin::enter).transpose()?;
-        let mut queue = Queue::new(machine, Options::default().depth(job.depth()).single_issuer())?;
+        let mut queue = Queue::new(machine, Options::default().depth(job.depth()).deadline(SLICE).single_issuer())?;
         let part = ends.part(job, number);
         let (file, bound) = bind(&mut queue, ends.file, ends, path)?;
         let copy_to = ends.copy_to.map(|target| bind(&mut queue, target, ends, path)).transpose()?;
         let cache = (path == Path::PageCache).then(|| Cache::of(machine, file.clone(), part.range(job)));
-        let buffers = buffers(job, &ends.memory(job, number)?, path)?;
+        let copier = Copier::new()?;
+        let buffers = buffers(job, &ends.memory(job, number)?, path, &copier)?;
         Ok(Self {
             pair: ends.pair,
             queue,
@@ -128,15 +88,15 @@ impl Worker {
             file,
             copy_to,
             cache,
-            part,
             offsets: part.offsets(job),
             free: (0..buffers.len()).collect(),
             flying: vec![Flying::of(0, 0, Instant::now()); buffers.len()],
             buffers,
-            copier: Copier::new()?,
+            copier,
             tally: Tally::new().map_err(std::io::Error::other)?,
             aside: Aside::default(),
             pin: ends.pin.clone(),
+            gave_up: false,
         })
     }
 
@@ -146,43 +106,28 @@ impl Worker {
         Ok(())
     }
 
-    /// One turn. After a failure the other queues stop too, and nothing of this one flies any more, unless its device does
-    /// not answer.
-    pub(super) fn turn(
-        &mut self,
-        turn: &Turn<'_>,
-        number: usize,
-        budget: Budget,
-        progress: Option<&mut Progress>,
-    ) -> Ended {
+    /// One turn, and why it ended early. After a failure the other queues stop too, and nothing of this one flies any more,
+    /// unless its device does not answer.
+    pub(super) fn turn(&mut self, turn: &Turn<'_>, number: usize, budget: Budget) -> Option<Failure> {
         self.aside = Aside::default();
         let pinned = self.pin.as_ref().map(Pin::enter).transpose();
         drop(turn.gate.read());
         let started = Instant::now();
-        let end = pinned.and_then(|_pinned| self.work(turn, number, budget, progress));
-        let took = started.elapsed().saturating_sub(self.aside.time);
-        self.tally.close_turn();
+        let before = self.tally.bytes();
+        let moved = |worker: &Self| turn.shared.moved(number, worker.tally.bytes() - before);
+        let end = pinned.and_then(|_pinned| self.passes(turn.job, budget, &turn.shared, moved));
+        self.tally.close_turn(started.elapsed().saturating_sub(self.aside.time));
+        let end = end.and_then(|()| self.leave());
         if end.is_err() {
             turn.shared.fail();
             self.settle();
         }
-        Ended { took, failure: end.err() }
+        end.err()
     }
 
-    fn work(
-        &mut self,
-        turn: &Turn<'_>,
-        number: usize,
-        budget: Budget,
-        mut progress: Option<&mut Progress>,
-    ) -> Result<(), Failure> {
-        let before = self.tally.bytes();
-        self.passes(turn.job, budget, &turn.shared, |worker, now| {
-            turn.shared.moved(number, worker.tally.bytes() - before);
-            if let Some(progress) = &mut progress {
-                progress.moved(now, turn.job, &turn.shared);
-            }
-        })
+    /// What it has left in the page cache would serve, and slow, the paths that come after it.
+    fn leave(&mut self) -> Result<(), Failure> {
+        self.cache.clone().map_or(Ok(()), |cache| self.aside.spend(|| cache.empty()))
     }
 
     /// What comes out of the page cache must have got into it within the turn, for the first time in this pass.
@@ -191,7 +136,7 @@ impl Worker {
         job: &Job,
         budget: Budget,
         shared: &Shared,
-        mut moved: impl FnMut(&Self, Instant),
+        mut moved: impl FnMut(&Self),
     ) -> Result<(), Failure> {
         let Some(cache) = self.cache.clone() else {
             return self.stretch(job, budget, u64::MAX, shared, &mut moved).map(|_| ());
@@ -199,9 +144,9 @@ impl Worker {
         let mut rest = Some(budget);
         while let Some(budget) = rest.filter(|_| !shared.is_over()) {
             self.aside.spend(|| cache.empty())?;
-            rest = self.stretch(job, budget, self.part.blocks, shared, &mut moved)?;
+            rest = self.stretch(job, budget, self.offsets.until_again(), shared, &mut moved)?;
         }
-        Ok(())
+        interrupt::check()
     }
 
     /// Up to `most` operations, under the clock. What is left of the budget, if it was not spent.
@@ -211,7 +156,7 @@ impl Worker {
         budget: Budget,
         most: u64,
         shared: &Shared,
-        moved: &mut impl FnMut(&Self, Instant),
+        moved: &mut impl FnMut(&Self),
     ) -> Result<Option<Budget>, Failure> {
         let began = Instant::now();
         // The clock is read once an operation: when one has ended, which is when the next is taken.
@@ -220,31 +165,79 @@ impl Worker {
         loop {
             while started < most.min(all) && end.is_none_or(|end| now < end) && !shared.is_over() {
                 let Some(buffer) = self.free.pop() else { break };
-                let offset = self.offsets.next(job);
-                self.fly(job, Flying::of(buffer, offset, now))?;
+                let flying = Flying::of(buffer, self.offsets.next(job), now);
+                if started % SAMPLED == 0 {
+                    self.fly_watched(job, flying)?
+                } else {
+                    self.fly(job, flying)?
+                }
                 started += 1;
             }
             if self.queue.in_flight() == 0 {
                 break;
             }
-            let receipt = self.queue.wait()?;
+            let receipt = self.wait()?;
             now = self.finish(job, &receipt)?;
-            moved(self, now);
+            moved(self);
         }
+        // Whoever has asked to stop does not wait for storage as well.
+        interrupt::check()?;
         if job.writes() && (self.cache.is_some() || job.fdatasync) {
             cache::sync(self.copy_to.as_ref().map_or(&self.file, |(target, _)| target))?;
         }
-        interrupt::check()?;
         Ok(budget.rest(started, began.elapsed()))
+    }
+
+    /// As the queue's, up to [`PATIENCE`], or to a short while after a signal.
+    fn wait(&mut self) -> Result<Receipt, Failure> {
+        let mut since = None;
+        loop {
+            match self.queue.wait() {
+                Err(Error::Deadline(_)) => self.may_wait_on(*since.get_or_insert_with(Instant::now))?,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn may_wait_on(&mut self, since: Instant) -> Result<(), Failure> {
+        let flying = self.queue.in_flight();
+        let (interrupted, late) = (interrupt::is_overdue(), since.elapsed() >= PATIENCE);
+        self.gave_up = interrupted || late;
+        if interrupted {
+            return Err(Failure::Interrupted { flying });
+        }
+        if late {
+            let cause = format!("none of {flying} operations ended within {PATIENCE:?}");
+            return Err(Error::Deadline(Refusal::new(&self.file, cause, "see what the kernel log says")).into());
+        }
+        Ok(())
+    }
+
+    /// As [`fly`](Self::fly), by itself and with the clock in hand.
+    fn fly_watched(&mut self, job: &Job, flying: Flying) -> Result<(), Failure> {
+        self.queue.submit()?;
+        let began = Instant::now();
+        self.fly(job, flying)?;
+        let taken = Instant::now();
+        self.queue.submit()?;
+        self.tally.parts.started(taken - began, taken.elapsed());
+        Ok(())
     }
 
     /// Starts what of it has not moved yet.
     fn fly(&mut self, job: &Job, flying: Flying) -> Result<(), Failure> {
-        let rest = self.buffers[flying.buffer].rest(flying.moved)?;
+        let rest;
+        let buffer = match flying.moved {
+            0 => &self.buffers[flying.buffer],
+            moved => {
+                rest = self.buffers[flying.buffer].rest(moved)?;
+                &rest
+            }
+        };
         let offset = flying.offset + flying.moved;
         let id = match &self.copy_to {
-            Some((_, target)) if flying.read_direct.is_some() => self.queue.write(target, offset, rest.nearest())?,
-            _ => submit(&mut self.queue, &self.bound, &self.copier, rest, job, offset)?,
+            Some((_, target)) if flying.read_direct.is_some() => self.queue.write(target, offset, buffer.nearest())?,
+            _ => submit(&mut self.queue, &self.bound, &self.copier, buffer, job, offset)?,
         };
         self.flying[id.place()] = flying;
         Ok(())
@@ -269,12 +262,19 @@ impl Worker {
             let second = Flying { moved: 0, direct: 0, read_direct: Some(flying.direct), ..flying };
             return self.fly(job, second).map(|()| Instant::now());
         }
-        let buffer = &self.buffers[flying.buffer];
+        let began = (self.tally.operations % SAMPLED == 0).then(Instant::now);
+        let buffer = &mut self.buffers[flying.buffer];
         if let (Some(stage), false) = (&buffer.stage, job.writes()) {
+            // The device works while the processor copies.
+            self.queue.submit()?;
             self.copier.to_peer(stage, &buffer.peer)?;
         }
+        buffer.holds = Some(flying.offset);
         let now = Instant::now();
         self.tally.latency(now.duration_since(flying.taken));
+        if let Some(began) = began {
+            self.tally.parts.completed(now.duration_since(began));
+        }
         self.tally.operations += 1;
         self.free.push(flying.buffer);
         Ok(now)
@@ -298,7 +298,29 @@ impl Worker {
 
     /// Waits for what flies and counts it no more: a thread must not end before its operations, nor wait for ever.
     fn settle(&mut self) {
-        while self.queue.in_flight() > 0 && self.queue.wait().is_ok() {}
+        while !self.gave_up && self.queue.in_flight() > 0 && self.wait().is_ok() {}
+    }
+
+    /// Compares what each slot of peer memory holds with what the host reads where it came from or went to, byte by byte.
+    /// Gives the number of bytes that were compared. Off the clock, when nothing flies, and before another path uses the
+    /// memory or the file.
+    pub(super) fn check(&mut self, job: &Job) -> Result<u64, Failure> {
+        let (source, target) = (self.file.clone(), self.copy_to.as_ref().map(|(target, _)| target.clone()));
+        let files: Vec<File> = [source].into_iter().chain(target).collect();
+        let mut compared = 0;
+        for file in &files {
+            let mut witness = Witness::new(&mut self.queue, file, job)?;
+            for (number, buffer) in self.buffers.iter().enumerate() {
+                let Some(offset) = buffer.holds else { continue };
+                // Of two writes to one place nobody knows which came last.
+                let twice = self.buffers.iter().filter(|other| other.holds == Some(offset)).count() > 1;
+                if !(job.rw().writes() && twice) {
+                    interrupt::check()?;
+                    compared += witness.compare(&mut self.queue, &mut self.copier, &buffer.peer, offset, number)?;
+                }
+            }
+        }
+        Ok(compared)
     }
 }
 
@@ -312,7 +334,8 @@ fn bind(queue: &mut Queue, file: &File, ends: &Ends<'_>, path: Path) -> Result<(
     Ok((file, pair))
 }
 
-fn buffers(job: &Job, memory: &PeerSlice, path: Path) -> Result<Vec<Buffer>, Failure> {
+/// What lies in host memory is touched, so that no turn pays for its pages.
+fn buffers(job: &Job, memory: &PeerSlice, path: Path, copier: &Copier) -> Result<Vec<Buffer>, Failure> {
     let stages = match path {
         Path::Direct => None,
         Path::Bounce | Path::PageCache => Some(HostMemory::allocate(job.memory())?),
@@ -321,7 +344,9 @@ fn buffers(job: &Job, memory: &PeerSlice, path: Path) -> Result<Vec<Buffer>, Fai
     let buffer = |index: usize| {
         let range = index * length..(index + 1) * length;
         let stage = stages.as_ref().map(|stages| stages.slice(range.clone())).transpose()?;
-        Ok(Buffer { peer: memory.slice(range)?, stage })
+        let peer = memory.slice(range)?;
+        stage.iter().try_for_each(|stage| copier.to_host(&peer, stage))?;
+        Ok(Buffer { peer, stage, holds: None })
     };
     (0..job.depth() as usize).map(buffer).collect()
 }
@@ -330,7 +355,7 @@ fn submit(
     queue: &mut Queue,
     pair: &Pair,
     copier: &Copier,
-    buffer: Buffer,
+    buffer: &Buffer,
     job: &Job,
     offset: u64,
 ) -> Result<OperationId, Failure> {
@@ -338,6 +363,8 @@ fn submit(
         return Ok(queue.read(pair, offset, buffer.nearest())?);
     }
     if let Some(stage) = &buffer.stage {
+        // The device works while the processor copies.
+        queue.submit()?;
         copier.to_host(&buffer.peer, stage)?;
     }
     Ok(queue.write(pair, offset, buffer.nearest())?)
