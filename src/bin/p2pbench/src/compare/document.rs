@@ -35,6 +35,27 @@ pub(super) struct Row {
     /// Of each turn, where the run took several.
     #[serde(default)]
     pub(super) turns_bytes_per_second: Vec<f64>,
+    #[serde(default)]
+    pub(super) latency_us: Latency,
+    #[serde(default)]
+    pub(super) cpu_seconds: Option<f64>,
+    /// Stopped before it had all its turns.
+    #[serde(default)]
+    pub(super) cut_short: bool,
+}
+
+/// In microseconds.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Latency {
+    #[serde(default)]
+    pub(super) p99: Option<f64>,
+}
+
+/// Where the threads of a source worked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub(super) struct Placement {
+    source: String,
+    node: Option<u32>,
 }
 
 /// What a row is a measurement of.
@@ -53,6 +74,13 @@ pub(super) struct Work {
     pub(super) block_bytes: u64,
     pub(super) depth: u32,
     pub(super) jobs: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) copy_to: Option<String>,
+    /// Whether the writes of a turn were waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) synced: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) numa: Vec<Placement>,
 }
 
 impl MachineName {
@@ -75,6 +103,11 @@ impl Document {
             return Err(bad("it has no rows".into(), cure));
         }
         Ok(Self { name: path.display().to_string(), ..document })
+    }
+
+    /// Rows that were stopped before they had all their turns.
+    pub(super) fn cut_short(&self) -> usize {
+        self.rows.iter().filter(|row| row.cut_short).count()
     }
 
     pub(super) fn find(&self, row: &Row) -> Option<&Row> {

@@ -13,8 +13,12 @@ pub(super) struct Judgement {
     new_bytes_per_second: Option<f64>,
     /// New by base.
     ratio: Option<f64>,
-    /// What the spread of both runs' turns leaves open; `null` where one has too few turns to tell.
+    /// Where the true ratio lies in 95 of 100 cases, by the turns of both; `null` where one has too few turns to tell.
     ratio_interval: Option<[f64; 2]>,
+    base_p99_us: Option<f64>,
+    new_p99_us: Option<f64>,
+    base_cpu_seconds_per_gb: Option<f64>,
+    new_cpu_seconds_per_gb: Option<f64>,
     pub(super) change: Change,
 }
 
@@ -46,6 +50,10 @@ pub(super) fn judge(base: &Row, new: Option<&Row>, tolerance: f64) -> Judgement 
         new_bytes_per_second: new.map(|new| new.bytes_per_second),
         ratio,
         ratio_interval: interval,
+        base_p99_us: base.latency_us.p99,
+        new_p99_us: new.and_then(|new| new.latency_us.p99),
+        base_cpu_seconds_per_gb: cpu(base),
+        new_cpu_seconds_per_gb: new.and_then(cpu),
         change: match (new, ratio) {
             (Some(new), Some(_)) if share(new) + 1e-9 < share(base) => Change::LessDirect,
             (Some(_), Some(ratio)) => change(ratio, interval, tolerance),
@@ -66,19 +74,32 @@ fn change(ratio: f64, interval: Option<[f64; 2]>, tolerance: f64) -> Change {
     }
 }
 
-/// Between the slow turns of one and the fast turns of the other, both ways, the outermost turn of each left out.
+/// Of all ratios of a turn of the one by a turn of the other, in order, as many are left out at either end as chance would
+/// put there (Hodges and Lehmann's interval, by the normal approximation of Mann and Whitney's count): the more turns, the
+/// narrower, whatever the distribution.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of turns"
+)]
 fn interval(base: &Row, new: &Row) -> Option<[f64; 2]> {
-    let (base, new) = (inner(base)?, inner(new)?);
-    Some([new[0] / base[1], new[1] / base[0]])
+    let (base, new) = (&base.turns_bytes_per_second, &new.turns_bytes_per_second);
+    if base.len() < ENOUGH || new.len() < ENOUGH {
+        return None;
+    }
+    let mut ratios: Vec<f64> = new.iter().flat_map(|new| base.iter().map(move |base| new / base)).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (one, other) = (base.len() as f64, new.len() as f64);
+    let left_out = one * other / 2.0 - 1.96 * (one * other * (one + other + 1.0) / 12.0).sqrt();
+    let cut = (left_out.floor().max(1.0) as usize) - 1;
+    Some([ratios[cut], ratios[ratios.len() - 1 - cut]])
 }
 
-fn inner(row: &Row) -> Option<[f64; 2]> {
-    let mut turns = row.turns_bytes_per_second.clone();
-    turns.sort_by(f64::total_cmp);
-    match turns.len() {
-        count if count < ENOUGH => None,
-        count => Some([turns[1], turns[count - 2]]),
-    }
+/// CPU seconds by 10^9 bytes.
+#[expect(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
+fn cpu(row: &Row) -> Option<f64> {
+    row.cpu_seconds.filter(|_| row.bytes > 0).map(|seconds| seconds * 1e9 / row.bytes as f64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share of bytes far below 2^52")]
@@ -87,8 +108,13 @@ fn share(row: &Row) -> f64 {
 }
 
 impl Judgement {
-    pub(super) fn cells(&self) -> [String; 11] {
+    pub(super) fn cells(&self) -> [String; 13] {
         let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.3}", rate / 1e9));
+        let two = |base: Option<f64>, new: Option<f64>, digits: usize| match (base, new) {
+            (Some(base), Some(new)) => format!("{base:.digits$} > {new:.digits$}"),
+            _ => "-".into(),
+        };
+        let interval = self.ratio_interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} .. {high:.3})"));
         let Work { path, way, rw, source, peer, block_bytes, depth, jobs, .. } = &self.work;
         [
             way.as_ref().map_or(path.clone(), |way| format!("{path} ({way})")),
@@ -100,7 +126,9 @@ impl Judgement {
             jobs.to_string(),
             rate(Some(self.base_bytes_per_second)),
             rate(self.new_bytes_per_second),
-            self.ratio.map_or("-".into(), |ratio| format!("{ratio:.3}")),
+            self.ratio.map_or("-".into(), |ratio| format!("{ratio:.3}{interval}")),
+            two(self.base_p99_us, self.new_p99_us, 1),
+            two(self.base_cpu_seconds_per_gb, self.new_cpu_seconds_per_gb, 3),
             self.change.text().into(),
         ]
     }
@@ -121,7 +149,7 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::document::Latency, *};
 
     fn row(rate: f64, turns: &[f64]) -> Row {
         Row {
@@ -135,11 +163,17 @@ mod tests {
                 block_bytes: 4096,
                 depth: 8,
                 jobs: 1,
+                copy_to: None,
+                synced: None,
+                numa: Vec::new(),
             },
             bytes: 4096,
             bytes_direct: 4096,
             bytes_per_second: rate,
             turns_bytes_per_second: turns.to_vec(),
+            latency_us: Latency::default(),
+            cpu_seconds: None,
+            cut_short: false,
         }
     }
 
@@ -159,6 +193,20 @@ mod tests {
         let base = row(100.0, &[60.0, 80.0, 100.0, 120.0, 140.0]);
         assert_eq!(changed(&base, &row(90.0, &[70.0, 80.0, 90.0, 100.0, 110.0])), Change::Noise);
         assert_eq!(changed(&base, &row(50.0, &[48.0, 49.0, 50.0, 51.0, 52.0])), Change::Slower);
+    }
+
+    /// So many turns around a rate, up to 7 % off.
+    fn noisy(rate: f64, turns: u32) -> Row {
+        let turn = |turn: u32| rate * (0.93 + 0.14 * f64::from(turn * 13 % turns) / f64::from(turns - 1));
+        row(rate, &(0..turns).map(turn).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn many_noisy_turns_find_a_small_loss_that_few_cannot_tell() {
+        assert_eq!(changed(&noisy(100.0, 50), &noisy(94.0, 50)), Change::Slower);
+        assert_eq!(changed(&noisy(100.0, 5), &noisy(94.0, 5)), Change::Noise);
+        let width = |turns| interval(&noisy(100.0, turns), &noisy(94.0, turns)).map(|[low, high]| high - low).unwrap();
+        assert!(width(50) < width(10) / 1.5 && width(10) < width(5), "{} {} {}", width(50), width(10), width(5));
     }
 
     #[test]

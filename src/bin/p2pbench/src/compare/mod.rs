@@ -20,6 +20,8 @@ struct Report {
     base: String,
     new: String,
     tolerance: f64,
+    /// Rows that were stopped before they had all their turns, of either.
+    cut_short: [usize; 2],
     rows: Vec<Judgement>,
 }
 
@@ -50,7 +52,14 @@ fn compare(base: &Document, new: &Document, tolerance: f64) -> Result<Report, Fa
         return Err(Failure::Usage(Refusal::new(&new.name, cause, "compare runs of one kind of machine")));
     }
     let rows = base.rows.iter().map(|row| judge::judge(row, new.find(row), tolerance)).collect();
-    Ok(Report { schema: "p2pbench.compare/1", base: base.label(), new: new.label(), tolerance, rows })
+    Ok(Report {
+        schema: "p2pbench.compare/1",
+        base: base.label(),
+        new: new.label(),
+        tolerance,
+        cut_short: [base.cut_short(), new.cut_short()],
+        rows,
+    })
 }
 
 impl Report {
@@ -61,13 +70,34 @@ impl Report {
     /// A headline, and a table that both a terminal and a merge request show as one.
     fn text(&self) -> String {
         let mut table = Table::new();
-        let header =
-            ["path", "rw", "source", "peer", "block", "depth", "jobs", "base GB/s", "new GB/s", "ratio", "verdict"];
+        let header = [
+            "path",
+            "rw",
+            "source",
+            "peer",
+            "block",
+            "depth",
+            "jobs",
+            "base GB/s",
+            "new GB/s",
+            "ratio (95 %)",
+            "p99 us",
+            "CPU s/GB",
+            "verdict",
+        ];
         table.load_preset(presets::ASCII_MARKDOWN).set_header(header).add_rows(self.rows.iter().map(Judgement::cells));
-        for column in table.column_iter_mut().skip(4).take(5) {
+        for column in table.column_iter_mut().skip(4).take(8) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let mut text = format!("{} against {}\n\n{table}\n\n", self.new, self.base);
+        for (document, cut_short) in
+            [&self.base, &self.new].into_iter().zip(self.cut_short).filter(|(_, rows)| *rows > 0)
+        {
+            let _ = writeln!(
+                text,
+                "CUT SHORT: {cut_short} rows of {document} were stopped before they had all their turns"
+            );
+        }
         let (bad, all) = (self.regressions(), self.rows.len());
         let percent = self.tolerance * 100.0;
         let _ = match bad {

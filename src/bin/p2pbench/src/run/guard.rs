@@ -14,7 +14,7 @@ use crate::{cli::RunOptions, failure::Failure};
 
 /// Where what is known by which bytes. From the sources of the kernel and of those who write them: `fs/*/`, `struct
 /// ext4_super_block`, `lvm2/lib/label`, `mdadm/super1.c`, cryptsetup's on-disk format.
-const KNOWN: [(u64, &[u8], &str); 15] = [
+const KNOWN: [(u64, &[u8], &str); 31] = [
     (0x438, b"\x53\xef", "an ext2, ext3 or ext4 filesystem"),
     (0, b"XFSB", "an xfs filesystem"),
     (0x1_0040, b"_BHRfS_M", "a btrfs filesystem"),
@@ -24,13 +24,40 @@ const KNOWN: [(u64, &[u8], &str); 15] = [
     (0x36, b"FAT1", "a FAT filesystem"),
     (0xff6, b"SWAPSPACE2", "swap space"),
     (0, b"LUKS\xba\xbe", "an encrypted volume (LUKS)"),
+    // Its label is in one of the first four sectors.
+    (0x18, b"LVM2 001", "a physical volume of LVM"),
     (0x218, b"LVM2 001", "a physical volume of LVM"),
+    (0x418, b"LVM2 001", "a physical volume of LVM"),
+    (0x618, b"LVM2 001", "a physical volume of LVM"),
+    (0, b"bluestore block device", "an object store of Ceph (BlueStore)"),
+    (0x1018, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "a part of a bcache"),
+    (0x1018, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", "a bcachefs filesystem"),
+    (3, b"EXFAT   ", "an exFAT filesystem"),
+    (0, b"hsqs", "a squashfs filesystem"),
+    (0x400, b"\xe2\xe1\xf5\xe0", "an erofs filesystem"),
+    (0x8001, b"CD001", "an ISO 9660 filesystem"),
+    (0x8000, b"JFS1", "a JFS filesystem"),
+    (0x1_0000, b"\x01\x16\x19\x70", "a GFS2 filesystem"),
+    // Of each of its sizes of a block, the third.
+    (0x400, b"OCFSV2", "an OCFS2 filesystem"),
+    (0x800, b"OCFSV2", "an OCFS2 filesystem"),
+    (0x1000, b"OCFSV2", "an OCFS2 filesystem"),
+    (0x2000, b"OCFSV2", "an OCFS2 filesystem"),
     (0x1000, b"\xfc\x4e\x2b\xa9", "a member of software RAID"),
     (0, b"\xfc\x4e\x2b\xa9", "a member of software RAID"),
     (0x200, b"EFI PART", "a partition table"),
     (0x1000, b"EFI PART", "a partition table"),
     (0x1fe, b"\x55\xaa", "a partition table or boot sector"),
 ];
+
+/// As much of a device's start as is looked at.
+const START: usize = 0x4_0000;
+
+/// In which of its slots the newest uberblock of a pool stands, nobody knows (`struct uberblock`, a slot is at least 1 KiB).
+const ZFS: (&[u8], &str) = (b"\x0c\xb1\xba\x00", "a part of a ZFS pool");
+
+/// Of software RAID whose metadata stand at the end: formats 0.90 and 1.0 (`mdadm/super0.c`, `super1.c`).
+const RAID: (&[u8], &str) = (b"\xfc\x4e\x2b\xa9", "a member of software RAID");
 
 /// Refuses what nobody has allowed, before anything is written.
 pub(super) fn allow(
@@ -99,9 +126,9 @@ fn check_copy(options: &RunOptions, jobs: &[Job], files: &[File], target: &File)
 fn holds(file: &File) -> Result<Option<&'static str>, Failure> {
     let file = file.buffered()?;
     advise(&file, PosixFadviseAdvice::POSIX_FADV_RANDOM);
-    let start = start_of(&file)?;
+    let found = known(&read(&file, 0, START)?).map_or_else(|| at_the_end(&file), |what| Ok(Some(what)));
     advise(&file, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    Ok(known(&start))
+    found
 }
 
 /// Says how the page cache is wanted. It is a wish: a file that has no page cache refuses it, and needs it not.
@@ -109,12 +136,12 @@ fn advise(file: &File, advice: PosixFadviseAdvice) {
     let _ = posix_fadvise(file.as_fd(), 0, 0, advice);
 }
 
-/// As much of the start as [`KNOWN`] reaches, or all there is.
-fn start_of(file: &File) -> Result<Vec<u8>, Failure> {
-    let mut start = vec![0; 0x1_0048];
+/// So many bytes, or all there is.
+fn read(file: &File, offset: u64, length: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = vec![0; length];
     let mut read = 0;
-    while read < start.len() {
-        match pread(file.as_fd(), &mut start[read..], i64::try_from(read).unwrap_or(i64::MAX)) {
+    while read < bytes.len() {
+        match pread(file.as_fd(), &mut bytes[read..], i64::try_from(offset + read as u64).unwrap_or(i64::MAX)) {
             Ok(0) => break,
             Ok(more) => read += more,
             Err(errno) => {
@@ -123,15 +150,33 @@ fn start_of(file: &File) -> Result<Vec<u8>, Failure> {
             }
         }
     }
-    start.truncate(read);
-    Ok(start)
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 fn known(start: &[u8]) -> Option<&'static str> {
     let is = |offset: u64, magic: &[u8]| {
         start.get(usize::try_from(offset).unwrap_or(usize::MAX)..).is_some_and(|rest| rest.starts_with(magic))
     };
-    KNOWN.into_iter().find(|(offset, magic, _)| is(*offset, magic)).map(|(_, _, what)| what)
+    let (magic, what) = ZFS;
+    let zfs = (0x2_0000..START as u64).step_by(0x400).any(|offset| is(offset, magic)).then_some(what);
+    zfs.or_else(|| KNOWN.into_iter().find(|(offset, magic, _)| is(*offset, magic)).map(|(_, _, what)| what))
+}
+
+fn at_the_end(file: &File) -> Result<Option<&'static str>, Failure> {
+    let (magic, what) = RAID;
+    for place in places_of_raid(file.size()).into_iter().flatten() {
+        if read(file, place, magic.len())? == magic {
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
+}
+
+/// Where format 0.90 stands on a device of so many bytes: at the last boundary of 64 KiB that leaves as much behind it; and
+/// where 1.0 does: at the last of 4 KiB that leaves 8 KiB.
+fn places_of_raid(size: u64) -> [Option<u64>; 2] {
+    [(size & !0xffff).checked_sub(0x1_0000), size.checked_sub(0x2000).map(|place| place & !0xfff)]
 }
 
 /// Whether both are one file, or one device.
@@ -157,7 +202,7 @@ mod tests {
     #[test]
     fn each_of_the_known_is_known_at_its_place_and_nowhere_else() {
         for (offset, magic, what) in KNOWN {
-            let mut start = vec![0; 0x1_0048];
+            let mut start = vec![0; START];
             let place = usize::try_from(offset).unwrap();
             start[place..place + magic.len()].copy_from_slice(magic);
             assert_eq!(known(&start), Some(what));
@@ -165,5 +210,18 @@ mod tests {
             assert_eq!(known(&start), None, "{what}, one byte too early");
         }
         assert_eq!([known(&[]), known(&[0; 4096])], [None, None]);
+        let mut start = vec![0; START];
+        start[0x2_0000 + 77 * 0x400..][..4].copy_from_slice(ZFS.0);
+        assert_eq!(known(&start), Some(ZFS.1));
+    }
+
+    #[test]
+    fn metadata_of_raid_stand_where_mdadm_puts_them() {
+        // Of a disk of 1 GiB and 5,000 bytes, by MD_NEW_SIZE_SECTORS and by super1.c's (size - 16) & ~7, in sectors.
+        assert_eq!(
+            places_of_raid((1 << 30) + 5120),
+            [Some((1 << 30) - 65536), Some(((((1 << 30) + 5120) / 512 - 16) & !7) * 512)]
+        );
+        assert_eq!(places_of_raid(0), [None, None]);
     }
 }

@@ -17,6 +17,7 @@ mod progress;
 mod report;
 mod shuffle;
 mod spread;
+mod table;
 mod tally;
 mod traffic;
 mod verify;
@@ -77,7 +78,7 @@ pub(crate) fn command(
     let report = Report::new(machine, measured.rows, matches!(end, Err(Failure::Interrupted { .. })));
     match format {
         RunFormat::Json => output.json(&report)?,
-        RunFormat::Table => output.text(&report.table())?,
+        RunFormat::Table => output.text(&table::table(&report))?,
         RunFormat::Html => output.document(&Page(&report).to_string())?,
         RunFormat::Csv => output.csv(report.rows())?,
     }

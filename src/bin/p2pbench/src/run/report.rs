@@ -1,6 +1,7 @@
 //! Results: rows for scripts, a table for people.
 
-use comfy_table::{CellAlignment, ColumnConstraint, Table, presets};
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use p2pdma::machine::{Machine, MachineKind};
 use serde::Serialize;
@@ -65,10 +66,15 @@ pub(crate) struct Row {
     /// Of these.
     pub(super) cpu_user_seconds: Option<f64>,
     pub(super) cpu_system_seconds: Option<f64>,
+    /// By 10^9 bytes.
+    pub(super) cpu_user_seconds_per_gb: Option<f64>,
+    pub(super) cpu_system_seconds_per_gb: Option<f64>,
     /// Between processors and host memory. `null` as [`limit`](Self::limit) is.
     pub(super) host_memory: Option<Traffic>,
     pub(super) bytes_direct: u64,
     pub(super) bytes_bounced: u64,
+    /// Of these two, in a word.
+    pub(super) went: &'static str,
     pub(super) evidence: Option<String>,
     /// Whether this is the sum of several pairs of source and peer that worked at the same time; they have rows of their own.
     pub(super) aggregate: bool,
@@ -116,20 +122,6 @@ impl Report {
     /// Whether it comes from no hardware.
     pub(super) fn is_mock(&self) -> bool {
         self.machine.kind == MachineKind::Mock.to_string()
-    }
-
-    /// For people.
-    pub(super) fn table(&self) -> String {
-        let rows = table(&self.rows);
-        let mut notes: Vec<String> = self.rows.iter().flat_map(Row::notes).collect();
-        notes.sort();
-        notes.dedup();
-        notes.into_iter().fold(rows, |text, note| format!("{text}\n{note}"))
-    }
-
-    /// Whether a row has a name.
-    pub(super) fn has_names(&self) -> bool {
-        has_names(&self.rows)
     }
 }
 
@@ -205,13 +197,16 @@ impl Rows<'_> {
             cpu_seconds: cpu.map(|cpu| cpu.all().as_secs_f64()),
             cpu_user_seconds: cpu.map(|cpu| cpu.user.as_secs_f64()),
             cpu_system_seconds: cpu.map(|cpu| cpu.system.as_secs_f64()),
+            cpu_user_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.user, tally.bytes())),
+            cpu_system_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.system, tally.bytes())),
             host_memory: all.then(|| clock.traffic.of(tally.bytes())),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
+            went: went(tally.bytes_direct, tally.bytes_bounced),
             evidence: tally.evidence.map(|evidence| evidence.to_string()),
             aggregate: pairs.len() > 1,
             limit: all.then(|| self.limit(lane, pairs, rate(tally.bytes()), seconds)),
-            synced: job.writes().then_some((job.fdatasync || path == Path::PageCache) && !self.cut_short),
+            synced: job.writes().then_some(job.fdatasync || path == Path::PageCache),
             numa: self.places.iter().filter(|place| has_source(place)).map(|&place| place.clone()).collect(),
             cache: cache.map(Cache::state),
             spread: Spread::of(&turns),
@@ -230,6 +225,19 @@ impl Rows<'_> {
         let processors = lane.workers.len().min(numa::processors_of(pairs.iter().map(|ends| ends.pin.as_ref())));
         Limit::new(rate, cpu, processors, ceiling)
     }
+}
+
+fn went(direct: u64, bounced: u64) -> &'static str {
+    match (direct, bounced) {
+        (_, 0) => "direct",
+        (0, _) => "BOUNCED",
+        _ => "PARTLY BOUNCED",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+fn per_gigabyte(time: Duration, bytes: u64) -> Option<f64> {
+    (bytes > 0).then(|| time.as_secs_f64() * 1e9 / bytes as f64)
 }
 
 /// Each once, in their order.
@@ -271,93 +279,4 @@ impl Row {
             (direct, bounced) => format!("PARTLY BOUNCED: {bounced} of {} bytes through host memory", direct + bounced),
         }
     }
-
-    /// What stands below [`HEADER`].
-    pub(super) fn cells(&self) -> [String; HEADER.len()] {
-        let gigabytes = self.gigabytes();
-        let [limit, cpu_busy, link_busy] = self.limit.as_ref().map_or(["-"; 3].map(str::to_owned), Limit::cells);
-        let cpu = self.cpu_seconds.filter(|_| gigabytes > 0.0).map_or("-".into(), |s| format!("{:.3}", s / gigabytes));
-        [
-            self.run.clone().unwrap_or_else(|| "-".into()),
-            self.cache.map_or(self.path.into(), |cache| format!("{} ({cache})", self.path)),
-            self.rw.into(),
-            self.copy_to.as_ref().map_or(self.source.clone(), |target| format!("{} > {target}", self.source)),
-            self.peer.clone(),
-            self.way.into(),
-            self.block_bytes.to_string(),
-            self.depth.to_string(),
-            self.jobs.to_string(),
-            format!("{:.3}", self.bytes_per_second / 1e9),
-            self.deviation(),
-            format!("{:.0}", self.iops),
-            format!("{:.1}", self.latency_us.p50),
-            format!("{:.1}", self.latency_us.p99),
-            cpu,
-            self.host_memory.as_ref().map_or("-".into(), Traffic::cell),
-            limit,
-            cpu_busy,
-            link_busy,
-            self.bytes_direct.to_string(),
-            self.bytes_bounced.to_string(),
-        ]
-    }
-
-    /// What no column has room for.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let traffic = self.host_memory.as_ref().and_then(Traffic::note);
-        self.numa.iter().map(Placement::text).chain(traffic).collect()
-    }
-
-    /// How much the turns differ, if there were several.
-    fn deviation(&self) -> String {
-        let spread = self.spread.as_ref().filter(|_| self.turns_bytes_per_second.len() > 1);
-        spread.map_or("-".into(), |spread| format!("{:.1}", spread.percent()))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
-    fn gigabytes(&self) -> f64 {
-        self.bytes as f64 / 1e9
-    }
-}
-
-/// The columns of a table.
-pub(super) const HEADER: [&str; 21] = [
-    "run",
-    "path",
-    "rw",
-    "source",
-    "peer",
-    "way",
-    "block",
-    "depth",
-    "jobs",
-    "GB/s",
-    "+- %",
-    "IOPS",
-    "p50 us",
-    "p99 us",
-    "CPU s/GB",
-    "memory B/B",
-    "limit",
-    "CPU %",
-    "link %",
-    "bytes direct",
-    "bytes bounced",
-];
-
-/// Rows as people read them. Decimal units: 1 GB is 10^9 bytes.
-pub(crate) fn table(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(HEADER).add_rows(rows.iter().map(Row::cells));
-    for column in table.column_iter_mut().skip(6) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    if let Some(column) = table.column_mut(0).filter(|_| !has_names(rows)) {
-        column.set_constraint(ColumnConstraint::Hidden);
-    }
-    table.to_string()
-}
-
-fn has_names(rows: &[Row]) -> bool {
-    rows.iter().any(|row| row.run.is_some())
 }

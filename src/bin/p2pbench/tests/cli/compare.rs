@@ -68,6 +68,19 @@ fn bytes_that_bounce_now_and_rows_that_are_gone_are_1() {
 }
 
 #[test]
+fn what_was_measured_in_another_way_is_another_row_and_what_was_cut_short_is_said() {
+    for (key, value) in
+        [("copy_to", json!("/dev/nvme1n1")), ("synced", json!(true)), ("numa", json!([{"source": "x", "node": 1}]))]
+    {
+        let other = Pair::new(|document| document["rows"][0][key] = value);
+        assert_eq!(other.compare("--json").json()[0]["rows"][0]["change"], "missing", "{key}");
+    }
+    let short = Pair::new(|document| document["rows"][0]["cut_short"] = json!(true));
+    assert!(short.compare("").stdout.contains("CUT SHORT: 1 rows of "), "{}", short.compare("").stdout);
+    assert_eq!(short.compare("--json").json()[0]["cut_short"], json!([0, 1]));
+}
+
+#[test]
 fn what_is_no_run_is_named_in_one_line() {
     let strange = Pair::new(|document| document["schema"] = json!("p2pbench.topology/1"));
     let other = Pair::new(|document| document["machine"]["kind"] = json!("host"));

@@ -59,6 +59,22 @@ fn the_warm_up_is_told_and_can_be_left_away() {
     assert_eq!(warmup("--size 1M --warmup 0.1"), Some(0.1));
 }
 
+#[test]
+fn a_table_fits_on_a_terminal_and_says_of_each_row_which_way_its_bytes_went() {
+    let sweep = "--path direct,bounce,page_cache --block 4k,1M --size 2M";
+    for more in ["", "--rw read,randread", "--source /dev/nvme1n1", "--depth 1,8 --jobs 1,2"] {
+        let text = p2pbench(&format!("{RUN} {sweep} {more}")).stdout;
+        let widest = text.lines().filter(|line| line.contains("0.") || line.contains("GB/s")).map(str::len).max();
+        assert!(widest <= Some(120), "{more}: {widest:?}\n{text}");
+        let says = |path: &str, went: &str| {
+            let mut rows = text.lines().filter(|line| line.starts_with(&format!("MOCK   {path} ")));
+            rows.all(|line| line.split_whitespace().nth(2) == Some(went))
+        };
+        assert!(says("direct", "direct") && says("bounce", "BOUNCED") && says("page_cache", "BOUNCED"), "{text}");
+        assert!(text.contains("MOCK  BOUNCED: each queue's thread copies by the CPU"), "{text}");
+    }
+}
+
 /// A run of hours, and a signal when it is on its way.
 fn interrupted(signal: Signal) -> (Outcome, Duration) {
     let mut command = command(&format!("{RUN} --json --size 4096G"));

@@ -6,7 +6,10 @@ mod scale;
 
 use std::fmt;
 
-use super::report::{HEADER, Report, Row};
+use super::{
+    report::{Report, Row},
+    table::{HEADER, notes},
+};
 use crate::text::escape;
 use figures::Group;
 
@@ -50,7 +53,7 @@ impl Page<'_> {
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>the bytes</th>")?;
+        writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>bytes</th>")?;
         HEADER.iter().skip(self.hidden()).try_for_each(|name| write!(f, "<th>{name}</th>"))?;
         writeln!(f, "</tr></thead>\n<tbody>")?;
         self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
@@ -59,13 +62,14 @@ impl Page<'_> {
 
     /// Columns at the left that say nothing: the names, where there are none.
     fn hidden(&self) -> usize {
-        usize::from(!self.0.has_names())
+        usize::from(!self.0.rows().iter().any(|row| row.run.is_some()))
     }
 
     fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         let class = if row.bytes_bounced > 0 { " class=\"bounced\"" } else { "" };
         let mock = if self.0.is_mock() { "MOCK: " } else { "" };
-        write!(f, "<tr><td{class}>{mock}{}</td>", escape(&row.way_taken()))?;
+        let way = escape(&row.way_taken());
+        write!(f, "<tr><td{class} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
         for cell in row.cells().iter().skip(self.hidden()) {
             let number = if cell.parse::<f64>().is_ok() || cell == "-" { " class=\"number\"" } else { "" };
             write!(f, "<td{number}>{}</td>", escape(cell))?;
@@ -92,12 +96,9 @@ impl fmt::Display for Page<'_> {
         writeln!(
             f,
             "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory. Latency is from \
-                     submission to receipt; with a bounce, to the end of the copy.</p>"
+                     submission to receipt, with always as many in flight as the depth says; with a bounce, to the end of the copy.</p>"
         )?;
-        let mut notes: Vec<String> = self.0.rows().iter().flat_map(Row::notes).collect();
-        notes.sort();
-        notes.dedup();
-        notes.iter().try_for_each(|note| writeln!(f, "<p>{}</p>", escape(note)))?;
+        notes(self.0).iter().try_for_each(|note| writeln!(f, "<p>{}</p>", escape(note)))?;
         self.plots(f)?;
         writeln!(f, "</body>\n</html>")
     }
