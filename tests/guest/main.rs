@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod copy;
+mod ends;
 mod lend;
 mod lying;
 mod machine;
