@@ -52,8 +52,7 @@ pub(super) fn table(report: &Report) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(&HEADER[..SHOWN]).add_rows(rows.iter().map(|row| &row[..SHOWN]));
     for (index, column) in table.column_iter_mut().enumerate() {
-        let number = index == 4 || index == 5 || index == 6 || index >= 10;
-        column.set_cell_alignment(if number { CellAlignment::Right } else { CellAlignment::Left });
+        column.set_cell_alignment(if is_number(index) { CellAlignment::Right } else { CellAlignment::Left });
         if common.contains(&index) {
             column.set_constraint(ColumnConstraint::Hidden);
         }
@@ -61,6 +60,12 @@ pub(super) fn table(report: &Report) -> String {
     let said = common.iter().filter(|&&column| first[column] != "-");
     let said: Vec<String> = said.map(|&column| format!("{} {}", HEADER[column], first[column])).collect();
     notes(report).into_iter().fold(format!("{}\n{table}", said.join("   ")), |text, note| format!("{text}\n{note}"))
+}
+
+/// Whether a column of [`HEADER`] holds figures.
+pub(super) fn is_number(column: usize) -> bool {
+    let texts = ["run", "path", "went", "rw", "source", "peer", "way", "limit", "synced"];
+    !texts.contains(&HEADER[column])
 }
 
 /// What no column has room for, each once.

@@ -116,7 +116,7 @@ impl<'a> Group<'a> {
     fn line(&self, path: &'static str, dash: u8, point: impl Fn(&Row) -> Point) -> Line {
         let mut rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.path == path).collect();
         rows.sort_by_key(|row| self.sweep.value(row));
-        Line { path, dash, name: "", points: rows.into_iter().map(point).collect() }
+        Line { path, dash, points: rows.into_iter().map(point).collect() }
     }
 
     fn throughput(&self) -> Plot {
@@ -143,7 +143,7 @@ impl<'a> Group<'a> {
     fn latency(&self) -> Plot {
         let paths = self.paths();
         let line = |path: &'static str, (dash, name): (u8, &'static str)| {
-            let line = self.line(path, dash, |row| {
+            self.line(path, dash, |row| {
                 let latency = [row.latency_us.p50, row.latency_us.p99, row.latency_us.p999][usize::from(dash)];
                 Point {
                     x: precise(self.sweep.value(row)),
@@ -152,9 +152,7 @@ impl<'a> Group<'a> {
                     marker: marker(row),
                     says: format!("{} {}: {name} {latency:.1} us; {}", row.path, self.sweep.name(row), row.way_taken()),
                 }
-            });
-            // The names of one path's lines tell those of the others too, and do not run into them.
-            Line { name: if path == paths[0] { name } else { "" }, ..line }
+            })
         };
         let percentiles = [(0, "p50"), (1, "p99"), (2, "p99.9")];
         let lines = paths.iter().flat_map(|&path| percentiles.map(|percentile| line(path, percentile)));
@@ -205,7 +203,7 @@ fn cumulated(row: &Row) -> Line {
         let says = format!("{}: {:.3} % took at most {up_to:.1} us; {}", row.path, x * 100.0, row.way_taken());
         points.push(Point { x, y: up_to, range: None, marker, says });
     }
-    Line { path: row.path, dash: 0, name: "", points }
+    Line { path: row.path, dash: 0, points }
 }
 
 fn marker(row: &Row) -> Marker {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::{
     report::{Report, Row},
-    table::{HEADER, notes},
+    table::{HEADER, is_number, notes},
 };
 use crate::text::escape;
 use figures::Group;
@@ -54,15 +54,19 @@ impl Page<'_> {
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>bytes</th>")?;
-        HEADER.iter().skip(self.hidden()).try_for_each(|name| write!(f, "<th>{name}</th>"))?;
+        for column in self.columns() {
+            let number = if is_number(column) { " class=\"number\"" } else { "" };
+            write!(f, "<th{number}>{}</th>", HEADER[column])?;
+        }
         writeln!(f, "</tr></thead>\n<tbody>")?;
         self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
         writeln!(f, "</tbody>\n</table>\n</div>")
     }
 
-    /// Columns at the left that say nothing: the names, where there are none.
-    fn hidden(&self) -> usize {
-        usize::from(!self.0.rows().iter().any(|row| row.run.is_some()))
+    /// Without what the first cell of a row says, and without the names, where there are none.
+    fn columns(&self) -> impl Iterator<Item = usize> {
+        let named = self.0.rows().iter().any(|row| row.run.is_some());
+        (0..HEADER.len()).filter(move |&column| HEADER[column] != "went" && (named || HEADER[column] != "run"))
     }
 
     fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
@@ -70,9 +74,10 @@ impl Page<'_> {
         let mock = if self.0.is_mock() { "MOCK: " } else { "" };
         let way = escape(&row.way_taken());
         write!(f, "<tr><td{class} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
-        for cell in row.cells().iter().skip(self.hidden()) {
-            let number = if cell.parse::<f64>().is_ok() || cell == "-" { " class=\"number\"" } else { "" };
-            write!(f, "<td{number}>{}</td>", escape(cell))?;
+        let cells = row.cells();
+        for column in self.columns() {
+            let number = if is_number(column) { " class=\"number\"" } else { "" };
+            write!(f, "<td{number}>{}</td>", escape(&cells[column]))?;
         }
         writeln!(f, "</tr>")
     }

@@ -36,8 +36,6 @@ pub(super) struct Line {
     pub(super) path: &'static str,
     /// 0: drawn through; 1: dashed; 2: dotted.
     pub(super) dash: u8,
-    /// Stands behind its last point.
-    pub(super) name: &'static str,
     pub(super) points: Vec<Point>,
 }
 
@@ -136,10 +134,6 @@ impl Plot {
                 )?;
             }
             writeln!(f, "{}</g>", shape(line.path, point.marker, place))?;
-        }
-        if let Some(last) = line.points.last().filter(|_| !line.name.is_empty()) {
-            let (x, y) = self.place(last.x, last.y);
-            writeln!(f, "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", x + 9.0, y + 4.0, line.name)?;
         }
         writeln!(f, "</g>")
     }
