@@ -1,13 +1,15 @@
-//! What the library costs on top of the kernel, on the mock machine: scan, route, and one read through a queue
-//! and through a mover.
+//! What the library costs on top of the kernel, on the mock machine: scan, route, one read through a queue and through a
+//! mover, and the Copier's system calls beside a copy by the processor alone.
 //!
 //! `cargo bench --bench overhead`. No figure of this is one of hardware.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use p2pdma::{
     machine::{Access, Direction, Machine, Mock, mock::Cpu},
-    memory::Provider,
+    memory::{Copier, Provider},
     pci::Address,
     storage::File,
     topology::Topology,
@@ -61,5 +63,27 @@ fn movers(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, topology, reads, movers);
+/// Into peer memory and out of it, beside the same bytes between two vectors.
+fn copies(criterion: &mut Criterion) {
+    let machine = switch();
+    let memory = Provider::find(&machine, address("0000:05:00.0")).and_then(|p| p.allocate(1 << 20)).expect("memory");
+    let mut copier = Copier::new().expect("a copier");
+    let mut group = criterion.benchmark_group("MOCK copy");
+    for (name, length) in [("4 KiB", 4096), ("1 MiB", 1 << 20)] {
+        let slice = memory.slice(..length).expect("a part");
+        let (from, mut to) = (vec![0x5a; length], vec![0; length]);
+        group.throughput(Throughput::Bytes(length as u64));
+        group.bench_function(format!("{name} to the peer"), |bencher| {
+            bencher.iter(|| copier.write(black_box(&from), &slice).expect("a copy"));
+        });
+        group.bench_function(format!("{name} from the peer"), |bencher| {
+            bencher.iter(|| copier.read(&slice, black_box(&mut to)).expect("a copy"));
+        });
+        group.bench_function(format!("{name} by memcpy"), |bencher| {
+            bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from)));
+        });
+    }
+}
+
+criterion_group!(benches, topology, reads, movers, copies);
 criterion_main!(benches);
