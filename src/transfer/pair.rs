@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::target::Target;
+use super::{target::Target, witness::Witness};
 use crate::{
     Error, Refusal, Result,
     machine::{Access, Direction, Place},
@@ -33,6 +33,8 @@ pub(super) struct Registration {
     pub(super) queue: u64,
     pub(super) slot: u32,
     pub(super) target: Target,
+    /// Of the operations between the file and peer memory.
+    pub(super) witness: Witness,
 }
 
 /// Whether `value`, or each of the values that were put together by OR, is a multiple of an alignment, which is a power of
@@ -82,10 +84,12 @@ impl Pair {
             return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
-        if direction == Direction::Read && self.owner.is_some() && self.file().has_hole_in(offset, length.into()) {
-            return Err(self.hole(offset, length));
+        match direction {
+            Direction::Read if self.owner.is_some() && self.file().has_hole_in(offset, length.into()) => {
+                Err(self.hole(offset, length))
+            }
+            _ => Ok(length),
         }
-        Ok(length)
     }
 
     fn check_alignment(&self, offset: u64, length: u32, slice: &Slice) -> Result<()> {

@@ -5,9 +5,13 @@ use std::{fmt, io};
 use super::flight::Action;
 use crate::{Error, Refusal, Result, SyscallError, control::Moved, machine::Direction, verdict::Way};
 
-/// Names an operation within its queue.
+/// Names an operation of a queue. No two operations of a process share a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OperationId(pub(super) u64);
+pub struct OperationId {
+    pub(super) queue: u64,
+    /// What the ring knows it by: below, its place among those in flight; above, how often the place was taken before.
+    pub(super) tag: u64,
+}
 
 impl OperationId {
     /// The operation's place among those in flight, below the queue's depth. No two that fly share one, so a caller can
@@ -15,7 +19,7 @@ impl OperationId {
     #[must_use]
     pub fn place(self) -> usize {
         // The low half counts places, and a queue has at most 4096.
-        usize::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+        usize::try_from(self.tag & u64::from(u32::MAX)).unwrap_or(usize::MAX)
     }
 }
 

@@ -353,7 +353,9 @@ fn a_copy_that_nobody_tells_of_is_seen_in_the_page_cache() {
     let copied = mover.read(&lane, 0, &memory).expect("a summary");
     assert_eq!(copied.evidence(), Some(Evidence::Inferred), "not looked at within a second, or seen on a slow machine");
     assert!(copied.is_suspect() || mover.witness(&lane) == Sight::Grown);
-    assert_eq!(mover.witness(&lane), Sight::Still);
+    assert_eq!(mover.witness(&lane), Sight::Unknown, "what is cached already cannot come in");
+    let cached = mover.read(&lane, 0, &memory).expect("a summary");
+    assert_eq!(cached.evidence(), Some(Evidence::Inferred), "so nothing witnesses it");
 }
 
 #[test]
