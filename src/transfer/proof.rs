@@ -100,6 +100,13 @@ impl Prover {
         })
     }
 
+    /// Waits no longer than this for any one operation, in place of 30 seconds.
+    #[must_use]
+    pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
+        self.queue.set_deadline(deadline);
+        self
+    }
+
     /// Bytes that one proof compares.
     #[must_use]
     pub fn length(&self) -> usize {

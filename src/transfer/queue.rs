@@ -196,6 +196,10 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline.min(LONGEST);
+    }
+
     /// The longest that any one wait takes.
     #[must_use]
     pub fn deadline(&self) -> Duration {

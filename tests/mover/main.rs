@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod faults;
+mod shared;
 
 use std::{ops::Range, time::Duration};
 
