@@ -149,6 +149,11 @@ fn what_is_withheld_at_any_operation_is_short_kept_and_counted_as_a_leak() {
         assert!(summaries.iter().any(Summary::is_short), "{:?} {summaries:?}", plot.faults);
         let cut = summaries.iter().filter(|summary| summary.is_short());
         assert!(cut.clone().all(|summary| matches!(summary.complete(), Err(Error::Deadline(_)))), "the cause");
+        // The deadline may be short for a busy machine.
+        let start = Instant::now();
+        while ground.mover.queue().in_flight() > 1 && start.elapsed() < DEADLINE {
+            assert!(!ground.mover.settle());
+        }
         assert_eq!(ground.mover.queue().in_flight(), 1, "the others have ended");
         assert_told(job, plot, ground, summaries);
     });
