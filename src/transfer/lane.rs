@@ -19,6 +19,21 @@ use crate::{
 };
 
 /// A file and a provider's memory, bound in a [`Mover`](super::Mover). Cheap to clone; clones are the same.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File};
+/// use p2pdma::transfer::{Direction, Mover, Policy, Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut mover = Mover::new(Queue::new(&machine, Default::default())?, Policy::DirectOnly);
+/// let lane = mover.bind(&file, &memory)?;
+/// assert!(lane.refused().is_none()); // nothing stands in the way
+/// let plan = lane.plan(Policy::PreferDirect, Direction::Read, 0, &memory.slice(..1000)?);
+/// assert!(plan.is_err()); // its last 488 bytes would bounce, and this mover has no copier
+/// assert_eq!(lane.plan(Policy::DirectOnly, Direction::Read, 0, &memory.all())?.bytes(), (4096, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Lane {
     inner: Arc<Inner>,

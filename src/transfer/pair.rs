@@ -17,6 +17,19 @@ pub(super) const MOST: usize = 64 << 20;
 /// A file bound to one provider's memory, to one buffer of the p2pdma_user module's, or to the host's memory, in one queue.
 /// All that needs checking once is checked: the route, the block stack, direct I/O. Cheap to clone.
 ///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// assert_eq!((pair.offset_alignment(), pair.memory_alignment()), (512, 4));
+/// assert_eq!(pair.provider(), Some(memory.provider()));
+/// queue.unbind(pair)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Invariants
 ///
 /// The file's alignments, where it tells them, are not 0: a verdict refuses such a file for any memory.

@@ -49,6 +49,21 @@ impl fmt::Display for Evidence {
 
 /// The end of one operation: what moved, and which way. It may have failed, or moved less than was asked for:
 /// [`complete`](Self::complete) tells.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::{Evidence, Queue}};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// let id = queue.read(&pair, file.size() - 512, memory.slice(..1024)?)?;
+/// let receipt = queue.wait()?;
+/// assert_eq!((receipt.operation(), receipt.requested(), receipt.bytes_direct()), (id, 1024, 512));
+/// assert_eq!(receipt.evidence(), Evidence::Inferred); // the module's way would have been observed
+/// assert!(receipt.is_short() && receipt.complete().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "an operation can have failed or fallen short: see `complete`"]
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {

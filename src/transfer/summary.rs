@@ -11,6 +11,21 @@ use crate::{Error, Refusal, Result, SyscallError, machine::Direction, verdict::W
 
 /// The end of a request: which way each of its bytes went. They add up: direct, bounced, behind the end of the file, and
 /// what did not move at all. It may have failed, or moved less than was asked for: [`complete`](Self::complete) tells.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File};
+/// use p2pdma::transfer::{Evidence, Mover, Policy, Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut mover = Mover::new(Queue::new(&machine, Default::default())?, Policy::DirectOnly);
+/// let lane = mover.bind(&file, &memory)?;
+/// let summary = mover.read(&lane, 0, &memory.all())?;
+/// assert_eq!((summary.bytes_direct(), summary.bytes_bounced(), summary.bytes_behind_end()), (4096, 0, 0));
+/// assert_eq!((summary.evidence(), summary.is_suspect()), (Some(Evidence::Witnessed), false));
+/// assert_eq!(summary.complete()?, 4096); // an error where anything is amiss
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a request can have failed or fallen short: see `complete`"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {

@@ -81,14 +81,15 @@ fn what_was_proved_once_is_forgotten_when_it_fails() {
 
 /// A machine whose kernel has other rules, on which nobody knows whether the host bridge lets traffic pass.
 fn unknown(access: Access, faults: &[(u64, Fault)]) -> (Machine, File, PeerMemory) {
-    let mut mock = Mock::root_ports(Cpu::AmdZen).unwrap();
+    let mut mock = Mock::root_ports(Cpu::AmdZen).expect("a mock machine");
     mock.facts_mut().file("/proc/sys/kernel/osrelease", "6.15.0\n");
     for &(operation, fault) in faults {
         mock.fault(operation, fault);
     }
     let machine = Machine::mock(mock);
-    let file = File::open(&machine, SSD, access).unwrap();
-    let memory = Provider::find(&machine, address("0000:02:00.0")).unwrap().allocate(8192).unwrap();
+    let file = File::open(&machine, SSD, access).expect("a file");
+    let memory =
+        Provider::find(&machine, address("0000:02:00.0")).and_then(|provider| provider.allocate(8192)).expect("memory");
     (machine, file, memory)
 }
 
