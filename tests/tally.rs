@@ -1,7 +1,5 @@
 //! The counters of a queue, in every order in which threads can count and look: loom runs through all of them.
 
-#![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
-
 use std::sync::Arc;
 
 use loom::{sync::atomic, thread};
