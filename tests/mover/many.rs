@@ -19,7 +19,7 @@ const OTHER: &str = "/data/more";
 fn call(policy: Policy, fault: Option<(u64, Fault)>) {
     let mut mock = mock(Cpu::AmdZen, &bytes(10_000, 0));
     mock.file(OTHER, "/dev/nvme0n1", &bytes(9000, 5)).expect("a file");
-    for (operation, fault) in fault {
+    if let Some((operation, fault)) = fault {
         mock.fault(operation, fault);
     }
     let machine = Machine::mock(mock);
