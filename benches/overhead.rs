@@ -1,10 +1,12 @@
 //! What the library costs on top of the kernel, on the mock machine: scan, route, one read through a queue and through a
 //! mover, and the Copier's system calls beside a copy by the processor alone.
 //!
-//! `cargo bench --bench overhead`. No figure of this is one of hardware.
+//! `cargo bench --bench overhead`. No figure of this is one of hardware. It fails (exit status 1) when a plan and a receipt
+//! together cost more than [`LIMIT`].
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use p2pdma::{
@@ -85,5 +87,48 @@ fn copies(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, topology, reads, movers, copies);
+/// What a plan and a receipt may cost an operation, in nanoseconds.
+const LIMIT: f64 = 150.0;
+
+/// A receipt by itself, and with the plan before it: what a caller does with both, and no I/O.
+fn truth(criterion: &mut Criterion) {
+    let machine = switch();
+    let file = File::open(&machine, "/dev/nvme0n1", Access::Read).expect("a file");
+    let memory = Provider::find(&machine, address("0000:05:00.0")).and_then(|p| p.allocate(4096)).expect("memory");
+    let mut queue = Queue::new(&machine, Options::default().depth(1)).expect("a queue");
+    let pair = queue.bind(&file, &memory).expect("a pair");
+    queue.read(&pair, 4096, memory.all()).expect("taken");
+    let ended = queue.wait().expect("a receipt");
+    let mut mover = Mover::new(queue, Policy::DirectOnly);
+    let (lane, slice) = (mover.bind(&file, &memory).expect("a lane"), memory.all());
+    let receipt = || {
+        let receipt = black_box(ended);
+        black_box((receipt.bytes_direct(), receipt.evidence(), receipt.complete().expect("a complete read")))
+    };
+    let both = || {
+        let plan = lane.plan(Policy::DirectOnly, Direction::Read, 4096, &slice).expect("a plan");
+        black_box((plan.bytes(), plan.segments().count()));
+        receipt()
+    };
+    criterion.bench_function("receipt", |bencher| bencher.iter(receipt));
+    criterion.bench_function("plan and receipt", |bencher| bencher.iter(both));
+    let nanoseconds = least(&both);
+    println!("plan and receipt: {nanoseconds:.0} ns an operation, of {LIMIT} ns allowed");
+    if nanoseconds > LIMIT {
+        std::process::exit(1);
+    }
+}
+
+/// Nanoseconds of one of many, in the best of some rounds: what others do meanwhile is not its cost.
+fn least<T>(work: &impl Fn() -> T) -> f64 {
+    const MANY: u32 = 100_000;
+    let round = |_| {
+        let start = Instant::now();
+        (0..MANY).for_each(|_| drop(black_box(work())));
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(MANY)
+    };
+    (0..20).map(round).fold(f64::INFINITY, f64::min)
+}
+
+criterion_group!(benches, topology, reads, movers, copies, truth);
 criterion_main!(benches);

@@ -162,6 +162,26 @@ fn assert_moved(batch: &Batch, (direction, way): Kind, faulty: u64, bytes: usize
 }
 
 #[test]
+fn what_ends_late_ends_and_is_whole_and_so_are_the_others() {
+    for (kind, number, enters) in sweep(&[1, 3]) {
+        let mut batch = Batch::start(kind, &[(number, Fault::Late(enters))], DEADLINE);
+        let receipts = batch.receipts(BATCH);
+        assert!(receipts.values().all(|receipt| receipt.complete().is_ok()), "{receipts:?}");
+        assert!(matches!(batch.queue.wait(), Err(Error::Invalid(_))), "nothing ends twice");
+        assert_moved(&batch, kind, number, BLOCK);
+    }
+}
+
+#[test]
+fn an_operation_of_another_queue_is_not_cancelled_and_not_said_to_be_over() {
+    let mut first = Batch::start(READS[0], &[], DEADLINE);
+    let second = Batch::start(READS[0], &[], DEADLINE);
+    let id = *second.numbers.keys().next().expect("an operation");
+    assert!(matches!(first.queue.cancel(id), Err(Error::Invalid(_))));
+    assert!(!first.numbers.contains_key(&id), "no two share a name");
+}
+
+#[test]
 fn a_short_operation_is_short_and_the_others_are_whole() {
     for (kind, number, bytes) in sweep(&[0, 512, 4092]) {
         let mut batch = Batch::start(kind, &[(number, Fault::Short(bytes))], DEADLINE);

@@ -54,8 +54,8 @@ impl Seam for Host {
         control::Node::open().map(|node| Module(OfModule::Host(node))).map_err(control::no_node)
     }
 
-    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
-        cachestat::pages(file)
+    fn cached(&self, file: BorrowedFd<'_>, range: std::ops::Range<u64>) -> Option<u64> {
+        cachestat::pages(file, range)
     }
 
     fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {

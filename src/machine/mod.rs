@@ -32,6 +32,7 @@ mod statx;
 
 use std::{
     fmt,
+    ops::Range,
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::{
@@ -108,8 +109,8 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
     fn module(self: Arc<Self>) -> Result<Module>;
     fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>>;
 
-    /// Pages of an open file of this machine in the page cache; `None` where that cannot be told.
-    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64>;
+    /// Pages of a range of an open file of this machine in the page cache; `None` where that cannot be told.
+    fn cached(&self, file: BorrowedFd<'_>, range: Range<u64>) -> Option<u64>;
 
     /// See [`Machine::missing`]: only a recording lacks facts.
     fn missing(&self) -> Vec<String> {
@@ -193,8 +194,8 @@ impl Machine {
         if info.major == control::MAJOR { Ok(module) } else { Err(control::other_version(info.major)) }
     }
 
-    pub(crate) fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
-        self.seam.cached(file)
+    pub(crate) fn cached(&self, file: BorrowedFd<'_>, range: Range<u64>) -> Option<u64> {
+        self.seam.cached(file, range)
     }
 
     pub(crate) fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {

@@ -78,7 +78,7 @@ impl Seam for Recorded {
         Err(only_facts(control::NODE, "the module cannot be asked"))
     }
 
-    fn cached(&self, _file: BorrowedFd<'_>) -> Option<u64> {
+    fn cached(&self, _file: BorrowedFd<'_>, _range: std::ops::Range<u64>) -> Option<u64> {
         None
     }
 

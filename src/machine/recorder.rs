@@ -148,8 +148,8 @@ impl Seam for Tape {
         self.machine.module()
     }
 
-    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
-        self.machine.cached(file)
+    fn cached(&self, file: BorrowedFd<'_>, range: std::ops::Range<u64>) -> Option<u64> {
+        self.machine.cached(file, range)
     }
 
     fn ring(&self, setup: Setup) -> Result<Box<dyn Ring>> {

@@ -29,6 +29,7 @@ use crate::{Error, Refusal, Result};
 #[derive(Debug, Clone)]
 pub struct Arena {
     memory: PeerMemory,
+    /// From the start of the mapping or buffer, which is aligned to pages; the memory may be any part of it.
     ranges: Arc<Mutex<Ranges>>,
 }
 
@@ -52,7 +53,8 @@ impl Arena {
     /// Divides memory of either kind. Whoever holds clones of it shares its bytes with the arena.
     #[must_use]
     pub fn of(memory: PeerMemory) -> Self {
-        Self { ranges: Arc::new(Mutex::new(Ranges::new(memory.len()))), memory }
+        let start = memory.view.offset;
+        Self { ranges: Arc::new(Mutex::new(Ranges::new(start..start + memory.len()))), memory }
     }
 
     /// Takes `length` bytes at an address that is a multiple of `alignment`. 4 is all that NVMe asks for; prefer 4096.
@@ -76,7 +78,8 @@ impl Arena {
         let taken = lock(&self.ranges).take(length, alignment);
         let start = taken.ok_or_else(|| self.exhausted(length))?;
         let share = Share { ranges: Arc::clone(&self.ranges), start, length };
-        let view = self.memory.view.part(start..start + length)?.into_block(Box::new(share));
+        let at = start - self.memory.view.offset;
+        let view = self.memory.view.part(at..at + length)?.into_block(Box::new(share));
         Ok(PeerMemory { view, owner: self.memory.owner })
     }
 

@@ -35,6 +35,18 @@ const BOUNCE: usize = 64 << 10;
 /// Copies between host and peer memory, on the CPU: slow (a BAR is uncached), but it never faults and never tears a
 /// reference. To and from a buffer of the module's it is the module that copies, or the [`Hooks`](super::Hooks) that the
 /// memory was registered with. It ends with [`Error::Io`] when the provider has gone.
+///
+/// ```
+/// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, memory::{Copier, HostMemory, Provider}};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let (mut copier, host, mut back) = (Copier::new()?, HostMemory::allocate(5)?, [0; 5]);
+/// copier.write(b"bytes", &memory.slice(3..)?)?; // at any address
+/// copier.to_host(&memory.slice(3..8)?, &host.all())?;
+/// host.all().read(&mut back)?;
+/// assert_eq!(&back, b"bytes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Copier {
     /// A memfd of [`SCRATCH`] bytes.
     scratch: fs::File,

@@ -12,6 +12,20 @@ use crate::{Error, Refusal, Result, machine::memfd};
 ///
 /// It is a memfd, so that a [`Copier`](super::Copier) moves between it and peer memory in one copy, and so that reading
 /// it needs no reference to memory that a device may be writing.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::HostMemory, storage::File, transfer::Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let (host, mut bytes) = (HostMemory::allocate(4096)?, [0; 16]);
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind_host(&file)?;
+/// queue.read(&pair, 0, host.all())?;
+/// assert_eq!(queue.wait()?.bytes_host(), 4096);
+/// host.slice(..16)?.read(&mut bytes)?;
+/// assert_ne!(bytes, [0; 16]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct HostMemory {
     all: HostSlice,

@@ -17,6 +17,18 @@ use crate::{
 ///
 /// There are two kinds, which are used alike: mapped into this process ([`Provider::allocate`]), and kept by the p2pdma_user
 /// module, without an address ([`Provider::allocate_buffer`], [`Provider::register`]). There is no way to borrow either. Copy with a [`Copier`], move data with a [`Queue`](crate::transfer::Queue).
+///
+/// ```
+/// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, memory::Provider};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let provider = Provider::find(&machine, "0000:05:00.0".parse()?)?;
+/// let memory = provider.allocate(8192)?;
+/// let tail = memory.slice(4096..)?;
+/// drop(memory); // the slice keeps it
+/// assert_eq!(tail.slice(..100)?.len(), 100);
+/// assert!(tail.slice(..4097).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PeerMemory {
     pub(super) view: View,

@@ -1,8 +1,11 @@
 //! Which parts of a stretch of memory are free.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-/// The free ranges of `0..length`. Best fit, lowest address first among equals; what is given back joins its
+/// The free ranges of a longer one. Best fit, lowest address first among equals; what is given back joins its
 /// neighbours at once, so that all of it is one range again when all of it was given back.
 ///
 /// # Invariants
@@ -18,10 +21,10 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// All of `0..length` is free.
-    pub(super) fn new(length: usize) -> Self {
+    /// All of it is free.
+    pub(super) fn new(all: Range<usize>) -> Self {
         let mut ranges = Self { by_start: BTreeMap::new(), by_length: BTreeSet::new() };
-        ranges.insert(0, length);
+        ranges.insert(all.start, all.len());
         ranges
     }
 
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_best_fit_is_taken_and_neighbours_join() {
-        let mut ranges = Ranges::new(100);
+        let mut ranges = Ranges::new(0..100);
         assert_eq!((ranges.take(10, 1), ranges.take(50, 1), ranges.take(20, 1)), (Some(0), Some(10), Some(60)));
         ranges.give(10, 50);
         assert_eq!(ranges.take(15, 1), Some(80), "20 free bytes fit better than 50");
@@ -119,7 +122,7 @@ mod tests {
 
     #[test]
     fn absurd_requests_are_not_granted() {
-        let mut ranges = Ranges::new(100);
+        let mut ranges = Ranges::new(0..100);
         assert_eq!(ranges.take(usize::MAX, 1), None);
         assert_eq!(ranges.take(101, 1), None);
         assert_eq!(ranges.take(1, 1), Some(0));
@@ -132,7 +135,7 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 1_usize..5000, 0_u32..13, any::<prop::sample::Index>()), 1..300),
         ) {
             const LENGTH: usize = 1 << 16;
-            let (mut ranges, mut load) = (Ranges::new(LENGTH), Load::default());
+            let (mut ranges, mut load) = (Ranges::new(0..LENGTH), Load::default());
             for (give, length, alignment, which) in steps {
                 if give && !load.taken.is_empty() {
                     let (start, length) = load.taken.swap_remove(which.index(load.taken.len()));
@@ -171,7 +174,7 @@ mod tests {
     fn after_hours_of_random_load_memory_is_not_in_crumbs() {
         const POOL: usize = 8 << 30;
         let mut random = Random(1);
-        let mut ranges = Ranges::new(POOL);
+        let mut ranges = Ranges::new(0..POOL);
         let mut ends: BTreeSet<(u64, usize, usize)> = BTreeSet::new();
         let (mut used, mut peak, mut refused) = (0, 0, 0);
         for tick in 0..720_000_u64 {

@@ -50,7 +50,7 @@ impl Store {
     pub(super) fn view(self) -> View {
         let length = self.len();
         // INVARIANT: all of the store.
-        View { block: Arc::new(Block { store: Arc::new(self), _share: None }), offset: 0, length }
+        View { block: Arc::new(Block { store: Arc::new(self), _share: None, _of: None }), offset: 0, length }
     }
 }
 
@@ -59,6 +59,8 @@ struct Block {
     store: Arc<Store>,
     /// Gives an arena's part back on drop.
     _share: Option<Lease>,
+    /// The block that an arena divides, which may be another arena's part: nobody else gets its bytes while this one lives.
+    _of: Option<Arc<Self>>,
 }
 
 /// A range of a store, and a share in owning the block it lies in.
@@ -111,9 +113,9 @@ impl View {
         Ok(Self { block: Arc::clone(&self.block), offset: self.offset + start, length: end - start })
     }
 
-    /// The same range as a block of its own: `share` is dropped with the last view of it.
+    /// The same range as a block of its own, which keeps the one it lies in: `share` is dropped with the last view of it.
     pub(super) fn into_block(self, share: Lease) -> Self {
-        let block = Block { store: Arc::clone(&self.block.store), _share: Some(share) };
+        let block = Block { store: Arc::clone(&self.block.store), _share: Some(share), _of: Some(self.block) };
         Self { block: Arc::new(block), ..self }
     }
 }

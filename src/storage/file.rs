@@ -4,8 +4,13 @@ use std::{
     fmt, fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::{Source, Stack};
 use crate::{
@@ -26,8 +31,46 @@ struct Inner {
     open: OpenFile,
     path: PathBuf,
     source: Source,
+    identity: Identity,
+    /// Shared with what is opened anew of it.
+    extent: Arc<Extent>,
     /// Of a buffered file the one that it was made of: what that holds exclusively stays held.
     _direct: Option<File>,
+}
+
+/// What tells the bytes of two files apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    Device(DeviceNumber),
+    /// Device and number of an inode.
+    Inode(libc::dev_t, libc::ino_t),
+}
+
+/// What this process knows of where a file has data.
+#[derive(Debug)]
+struct Extent {
+    /// Up to here it has, but for the holes that it had when it was opened.
+    end: AtomicU64,
+    /// Whether writes may have left a hole since.
+    gaps: AtomicBool,
+}
+
+impl Extent {
+    /// A write is taken. Behind the end it leaves a hole between.
+    fn written(&self, offset: u64, end: u64) {
+        let known = self.end.load(Ordering::Relaxed);
+        if offset > known {
+            self.gaps.store(true, Ordering::Relaxed);
+        }
+        if end > known {
+            self.end.fetch_max(end, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the filesystem must be asked for holes before `end`.
+    fn is_unsure(&self, end: u64) -> bool {
+        self.gaps.load(Ordering::Relaxed) || end > self.end.load(Ordering::Relaxed)
+    }
 }
 
 impl File {
@@ -49,7 +92,9 @@ impl File {
             open.kind,
             &FileFacts::of(&open, machine.facts()),
         );
-        Ok(Self { inner: Arc::new(Inner { open, path, source, _direct: None }) })
+        let identity = identity(&open, &path)?;
+        let extent = Arc::new(Extent { end: AtomicU64::new(open.size), gaps: AtomicBool::new(false) });
+        Ok(Self { inner: Arc::new(Inner { open, path, source, identity, extent, _direct: None }) })
     }
 
     /// The same file, opened anew without `O_DIRECT`: what is read and written goes through the kernel's page cache. To
@@ -79,7 +124,16 @@ impl File {
         let dio = Some(DioAlignment { memory: 1, offset: 1 });
         let open = OpenFile { fd, dio, ..*open };
         let source = Source { buffered: true, dio, ..source.clone() };
-        Ok(Self { inner: Arc::new(Inner { open, path: path.clone(), source, _direct: Some(self.clone()) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                open,
+                path: path.clone(),
+                source,
+                identity: self.inner.identity,
+                extent: Arc::clone(&self.inner.extent),
+                _direct: Some(self.clone()),
+            }),
+        })
     }
 
     /// Whether it was opened without `O_DIRECT`.
@@ -90,11 +144,6 @@ impl File {
 
     pub(crate) fn machine(&self) -> MachineId {
         self.inner.source.machine.id()
-    }
-
-    /// The block device that it is or lies on.
-    pub(crate) fn device(&self) -> DeviceNumber {
-        self.inner.open.kind.device()
     }
 
     /// The name it was opened by.
@@ -140,11 +189,25 @@ impl File {
     }
 
     /// Whether a part of the range holds no data, so that reading it would be the CPU writing zeroes. Asked of the
-    /// filesystem anew, but only of a file that had holes when it was opened.
+    /// filesystem anew, but only where it may be: in a file that had holes when it was opened, or in which a write began behind
+    /// the end since, and behind what is known to be written. A hole that others punch is not looked for.
     pub(crate) fn has_hole_in(&self, offset: u64, length: u64) -> bool {
-        let Inner { open, source, .. } = &*self.inner;
-        let end = offset.saturating_add(length).min(open.size);
-        source.has_holes && hole_from(&open.fd, offset).is_some_and(|hole| hole < end)
+        let Inner { open, source, extent, .. } = &*self.inner;
+        let end = offset.saturating_add(length);
+        let unsure = source.has_holes || !self.is_block_device() && extent.is_unsure(end);
+        // Behind the end is no hole, but nothing.
+        let hole = || hole_from(&open.fd, offset).filter(|&hole| hole < end);
+        unsure && hole().is_some_and(|hole| self.end().map_or(true, |file| hole < file))
+    }
+
+    /// A write of this range is taken.
+    pub(crate) fn written(&self, offset: u64, length: u64) {
+        self.inner.extent.written(offset, offset.saturating_add(length));
+    }
+
+    /// A write has failed: nobody knows what it has left.
+    pub(crate) fn failed(&self) {
+        self.inner.extent.gaps.store(true, Ordering::Relaxed);
     }
 
     /// Where it ends now, in bytes. A device does not change.
@@ -157,11 +220,11 @@ impl File {
         Ok(stat.st_size.unsigned_abs())
     }
 
-    /// Cuts off what lies behind `end`.
-    pub(crate) fn truncate(&self, end: u64) -> Result<()> {
-        let end = libc::off_t::try_from(end).map_err(|_| nix::errno::Errno::EFBIG);
-        let cut = end.and_then(|end| nix::unistd::ftruncate(&self.inner.open.fd, end));
-        cut.map_err(|errno| Error::syscall("ftruncate", self, errno.into(), "see what the kernel log says"))
+    /// The page cache lets go of a range of whole pages, if nothing of it is still to be written and nobody else uses it.
+    pub(crate) fn forget_pages(&self, start: u64, length: u64) {
+        let [start, length] = [start, length].map(|n| libc::off_t::try_from(n).unwrap_or(0));
+        // What it keeps, it keeps.
+        let _ = posix_fadvise(&self.inner.open.fd, start, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 
     /// The longest request that the kernel passes whole through every queue below a block device, in bytes. What is longer,
@@ -172,6 +235,12 @@ impl File {
             return None;
         }
         self.stack().layers().into_iter().filter_map(|(_, layer)| layer.limits.max_request).min()
+    }
+
+    /// Whether both hold the same bytes: the same inode or device, opened once or twice. Partitions are told apart from their
+    /// device, though they share its bytes.
+    pub(crate) fn holds_same(&self, other: &Self) -> bool {
+        self.same(other) || self.inner.identity == other.inner.identity
     }
 
     /// Whether both are the same open file.
@@ -196,4 +265,13 @@ impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.inner.path.display())
     }
+}
+
+fn identity(open: &OpenFile, path: &Path) -> Result<Identity> {
+    if let FileKind::Block(number) = open.kind {
+        return Ok(Identity::Device(number));
+    }
+    let stat = nix::sys::stat::fstat(&open.fd);
+    let failed = |errno: nix::errno::Errno| Error::syscall("fstat", path.display(), errno.into(), "see the errno");
+    stat.map(|stat| Identity::Inode(stat.st_dev, stat.st_ino)).map_err(failed)
 }

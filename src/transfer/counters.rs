@@ -3,14 +3,15 @@
 use std::{
     collections::BTreeMap,
     ops::AddAssign,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic},
 };
 
 use super::receipt::Receipt;
 use crate::machine::{Machine, MachineId};
+
+mod tally;
+
+use tally::Tally;
 
 /// What was moved so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,18 +29,8 @@ pub struct Count {
     pub bytes_cached: u64,
     /// Bytes between storage and host memory, whole blocks of bounces among them.
     pub bytes_host: u64,
-}
-
-/// One queue's count. One thread counts, any may look. No number promises anything of another, so no order is kept between them,
-/// and there is no protocol that a model checker could find broken.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    operations: AtomicU64,
-    failed: AtomicU64,
-    short: AtomicU64,
-    bytes_direct: AtomicU64,
-    bytes_cached: AtomicU64,
-    bytes_host: AtomicU64,
+    /// Looks that found the page cache of a file grown, though its bytes were to go direct ([`Sight::Grown`](super::Sight::Grown)).
+    pub suspect: u64,
 }
 
 /// Reads what a queue counts, from any thread, while it works and after it is gone. Each number is right; together they may be
@@ -93,10 +84,8 @@ impl Counters {
     /// The count now.
     #[must_use]
     pub fn read(&self) -> Count {
-        let Tally { operations, failed, short, bytes_direct, bytes_cached, bytes_host } = &*self.0;
-        let [operations, failed, short, bytes_direct, bytes_cached, bytes_host] =
-            [operations, failed, short, bytes_direct, bytes_cached, bytes_host].map(|n| n.load(Ordering::Relaxed));
-        Count { operations, failed, short, bytes_direct, bytes_cached, bytes_host }
+        let [operations, failed, short, bytes_direct, bytes_cached, bytes_host, suspect] = self.0.read();
+        Count { operations, failed, short, bytes_direct, bytes_cached, bytes_host, suspect }
     }
 
     /// What all queues of this process have moved on a machine, those that are gone included.
@@ -111,26 +100,32 @@ impl Counters {
 
     /// An operation has ended.
     pub(super) fn note(&self, receipt: &Receipt) {
-        let Tally { operations, failed, short, bytes_direct, bytes_cached, bytes_host } = &*self.0;
-        // The queue is the only one that counts, so that no number is lost without a locked instruction.
-        let add = |to: &AtomicU64, n: u64| to.store(to.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        add(operations, 1);
-        add(bytes_direct, receipt.bytes_direct());
-        add(bytes_cached, receipt.bytes_bounced());
-        add(bytes_host, receipt.bytes_host());
-        add(failed, receipt.errno().is_some().into());
-        add(short, receipt.is_short().into());
+        self.0.add([
+            1,
+            receipt.errno().is_some().into(),
+            receipt.is_short().into(),
+            receipt.bytes_direct(),
+            receipt.bytes_bounced(),
+            receipt.bytes_host(),
+            0,
+        ]);
+    }
+
+    /// A look has found something.
+    pub(super) fn suspect(&self) {
+        self.0.add([0, 0, 0, 0, 0, 0, 1]);
     }
 }
 
 impl AddAssign for Count {
     fn add_assign(&mut self, other: Self) {
-        let Self { operations, failed, short, bytes_direct, bytes_cached, bytes_host } = other;
+        let Self { operations, failed, short, bytes_direct, bytes_cached, bytes_host, suspect } = other;
         self.operations += operations;
         self.failed += failed;
         self.short += short;
         self.bytes_direct += bytes_direct;
         self.bytes_cached += bytes_cached;
         self.bytes_host += bytes_host;
+        self.suspect += suspect;
     }
 }

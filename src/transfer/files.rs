@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{pair::Registration, target::Target};
+use super::{pair::Registration, target::Target, witness::Witness};
 use crate::{Error, Refusal, Result, machine::Ring, storage::File};
 
 /// The places of a ring's file table, by number.
@@ -20,7 +20,7 @@ pub(super) struct Files {
 impl Files {
     /// The place of a target: the one that it has, or the first that nobody uses.
     pub(super) fn take(&mut self, ring: &mut dyn Ring, queue: u64, target: Target) -> Result<Arc<Registration>> {
-        let known = self.places.iter().filter_map(Weak::upgrade).find(|known| known.target.same(&target));
+        let known = self.used().find(|known| known.target.same(&target));
         known.map_or_else(|| self.register(ring, queue, target), Ok)
     }
 
@@ -34,7 +34,7 @@ impl Files {
         })?;
         self.leaving.retain(|&leaving| leaving != slot);
         ring.register(slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
-        let registration = Arc::new(Registration { queue, slot, target });
+        let registration = Arc::new(Registration { queue, slot, target, witness: Witness::default() });
         match self.places.get_mut(place) {
             Some(unused) => *unused = Arc::downgrade(&registration),
             None => self.places.push(Arc::downgrade(&registration)),
@@ -65,9 +65,14 @@ impl Files {
         });
     }
 
+    /// Those that are used.
+    pub(super) fn used(&self) -> impl Iterator<Item = Arc<Registration>> + '_ {
+        self.places.iter().filter_map(Weak::upgrade)
+    }
+
     /// Puts all files into a ring that has none.
     pub(super) fn renew(&self, ring: &mut dyn Ring) -> Result<()> {
-        for known in self.places.iter().filter_map(Weak::upgrade) {
+        for known in self.used() {
             let target = &known.target;
             ring.register(known.slot, target.registrant()).map_err(|source| registered(&target.file, source))?;
         }

@@ -41,7 +41,7 @@ pub(super) struct Operation {
     /// `None` where nothing moves.
     memory: Option<View>,
     /// Its file, and the place in the ring's table that names it: nobody else's while the operation may still start.
-    _registration: Arc<Registration>,
+    registration: Arc<Registration>,
 }
 
 /// A table of operations in flight, as long as the queue is deep. It allocates nothing after it was made.
@@ -51,6 +51,7 @@ pub(super) struct Operation {
 /// A place is in `free` exactly when it holds no operation.
 #[derive(Debug)]
 pub(super) struct Flight {
+    queue: u64,
     places: Vec<Place>,
     free: Vec<u32>,
 }
@@ -63,8 +64,13 @@ struct Place {
 }
 
 impl Flight {
-    pub(super) fn new(depth: u32) -> Self {
-        Self { places: (0..depth).map(|_| Place::default()).collect(), free: (0..depth).rev().collect() }
+    pub(super) fn new(queue: u64, depth: u32) -> Self {
+        let places = (0..depth).map(|_| Place::default()).collect();
+        Self { queue, places, free: (0..depth).rev().collect() }
+    }
+
+    fn id(&self, tag: u64) -> OperationId {
+        OperationId { queue: self.queue, tag }
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -80,26 +86,27 @@ impl Flight {
         let Some(index) = self.free.pop() else { return Err(operation) };
         let Some(place) = self.places.get_mut(index as usize) else { return Err(operation) };
         place.operation = Some(operation);
-        Ok(OperationId(u64::from(place.generation) << 32 | u64::from(index)))
+        let tag = u64::from(place.generation) << 32 | u64::from(index);
+        Ok(self.id(tag))
     }
 
     /// Ends the operation that a completion names. `None` for a completion of nothing that is in flight.
     pub(super) fn end(&mut self, completion: Completion) -> Option<Receipt> {
-        let operation = self.remove(OperationId(completion.tag))?;
-        Some(operation.receipt(completion))
+        let id = self.id(completion.tag);
+        Some(self.remove(id)?.receipt(id, completion))
     }
 
-    /// Whether an operation is still in flight.
+    /// Whether an operation of this queue is still in flight.
     pub(super) fn holds(&self, id: OperationId) -> bool {
         let place = self.places.get(id.place());
-        place.is_some_and(|place| place.operation.is_some() && u64::from(place.generation) == id.0 >> 32)
+        place.is_some_and(|place| place.operation.is_some() && u64::from(place.generation) == id.tag >> 32)
     }
 
     /// Takes out an operation that flies, or that was never submitted.
     pub(super) fn remove(&mut self, id: OperationId) -> Option<Operation> {
-        let index = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
+        let index = u32::try_from(id.tag & u64::from(u32::MAX)).ok()?;
         let place = self.places.get_mut(index as usize)?;
-        if u64::from(place.generation) != id.0 >> 32 {
+        if u64::from(place.generation) != id.tag >> 32 {
             return None;
         }
         let operation = place.operation.take()?;
@@ -111,10 +118,10 @@ impl Flight {
 
 impl Operation {
     pub(super) fn new(action: Action, requested: u32, memory: Option<View>, registration: &Arc<Registration>) -> Self {
-        Self { action, requested, memory, _registration: Arc::clone(registration) }
+        Self { action, requested, memory, registration: Arc::clone(registration) }
     }
 
-    fn receipt(&self, completion: Completion) -> Receipt {
+    fn receipt(&self, operation: OperationId, completion: Completion) -> Receipt {
         let owner = self.memory.as_ref().and_then(View::owner);
         let way = owner.map(|owner| if owner.buffer.is_some() { Way::Module } else { Way::P2pmem });
         let moved = match way {
@@ -127,6 +134,11 @@ impl Operation {
             Ok(_) => Outcome::Failed(libc::EOVERFLOW),
             Err(errno) => Outcome::Failed(errno),
         };
-        Receipt { operation: OperationId(completion.tag), action: self.action, way, requested: self.requested, outcome }
+        if self.action.direction() == Direction::Write
+            && !matches!(outcome, Outcome::Moved(moved) if moved.bytes == self.requested)
+        {
+            self.registration.target.file.failed();
+        }
+        Receipt { operation, action: self.action, way, requested: self.requested, outcome }
     }
 }

@@ -9,7 +9,6 @@ use super::{
     pair::{MOST, Pair},
     plan::{Limits, Plan, Reason, Request},
     policy::Policy,
-    witness::Witness,
 };
 use crate::{
     Error, Refusal, Result,
@@ -20,6 +19,21 @@ use crate::{
 };
 
 /// A file and a provider's memory, bound in a [`Mover`](super::Mover). Cheap to clone; clones are the same.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File};
+/// use p2pdma::transfer::{Direction, Mover, Policy, Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut mover = Mover::new(Queue::new(&machine, Default::default())?, Policy::DirectOnly);
+/// let lane = mover.bind(&file, &memory)?;
+/// assert!(lane.refused().is_none()); // nothing stands in the way
+/// let plan = lane.plan(Policy::PreferDirect, Direction::Read, 0, &memory.slice(..1000)?);
+/// assert!(plan.is_err()); // its last 488 bytes would bounce, and this mover has no copier
+/// assert_eq!(lane.plan(Policy::DirectOnly, Direction::Read, 0, &memory.all())?.bytes(), (4096, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Lane {
     inner: Arc<Inner>,
@@ -31,18 +45,27 @@ struct Inner {
     owner: Owner,
     direct: Option<Pair>,
     host: Option<Pair>,
+    /// Through the page cache, for blocks that reach behind the end of the file. Beside `host`, of a file that can grow.
+    exact: Option<Pair>,
     /// Why nothing goes direct, in the words of who refused it.
     refused: Option<Refusal>,
     /// But for the end of the file.
     limits: Limits,
     /// Where the file ends, as far as it was looked at and written here.
     end: AtomicU64,
-    witness: Witness,
+    /// Bytes of a page of the page cache, or of a block of the file if that is more.
+    page: u64,
 }
 
 impl Lane {
     /// At least one of the two pairs is there.
-    pub(super) fn new(file: &File, owner: Owner, direct: Result<Pair, Refusal>, host: Option<Pair>) -> Result<Self> {
+    pub(super) fn new(
+        file: &File,
+        owner: Owner,
+        direct: Result<Pair, Refusal>,
+        host: Option<Pair>,
+        exact: Option<Pair>,
+    ) -> Result<Self> {
         let (direct, refused) = direct.map_or_else(|refusal| (None, Some(refusal)), |pair| (Some(pair), None));
         let aligned = |pair: &Pair| (pair.offset_alignment(), pair.memory_alignment());
         let of_direct = direct.as_ref().map(aligned);
@@ -59,8 +82,8 @@ impl Lane {
             barrier: refused.as_ref().map(|_| Reason::Verdict),
         };
         let (file, end) = (file.clone(), AtomicU64::new(file.end()?));
-        let witness = Witness::default();
-        Ok(Self { inner: Arc::new(Inner { file, owner, direct, host, refused, limits, end, witness }) })
+        let page = page_size().max(unit.into());
+        Ok(Self { inner: Arc::new(Inner { file, owner, direct, host, exact, refused, limits, end, page }) })
     }
 
     /// The file.
@@ -97,7 +120,10 @@ impl Lane {
         };
         let hole = limits.barrier.is_none() && direction == Direction::Read && file.has_hole_in(offset, length);
         let barrier = if hole { Some(Reason::Hole) } else { limits.barrier };
-        let limits = Limits { end: self.end_for(offset.saturating_add(length))?, barrier, ..*limits };
+        // Where a file ends, a write does not ask: it may end behind that.
+        let grown = direction == Direction::Write && limits.grows;
+        let end = if grown { limits.end } else { self.end_for(offset.saturating_add(length))? };
+        let limits = Limits { end, barrier, ..*limits };
         let plan = Plan::new(&limits, policy, &Request { direction, offset, length, address })?;
         self.allow_bounces(&plan)?;
         Ok(plan)
@@ -117,8 +143,7 @@ impl Lane {
     /// Where the file ends, looked at anew if a request reaches behind the end that is known.
     fn end_for(&self, reach: u64) -> Result<u64> {
         let known = self.end();
-        // The block in which a write ends may be padded behind the end.
-        if reach.next_multiple_of(self.block()) <= known {
+        if reach <= known {
             return Ok(known);
         }
         let end = self.inner.file.end()?;
@@ -127,7 +152,12 @@ impl Lane {
         Ok(end)
     }
 
-    pub(super) fn end(&self) -> u64 {
+    /// Whether the file has all bytes before `end`.
+    pub(super) fn holds(&self, end: u64) -> Result<bool> {
+        Ok(!self.inner.limits.grows || self.end_for(end)? >= end)
+    }
+
+    fn end(&self) -> u64 {
         self.inner.end.load(Ordering::Relaxed)
     }
 
@@ -136,8 +166,15 @@ impl Lane {
         self.inner.end.fetch_max(end, Ordering::Relaxed);
     }
 
-    pub(super) fn witness(&self) -> &Witness {
-        &self.inner.witness
+    /// The page cache lets go of what an exact write left there.
+    pub(super) fn forget_pages(&self, start: u64, length: u64) {
+        let page = self.page();
+        let first = start - start % page;
+        self.file().forget_pages(first, (start + length).next_multiple_of(page) - first);
+    }
+
+    pub(super) fn page(&self) -> u64 {
+        self.inner.page
     }
 
     /// By which of the two ways its memory is had.
@@ -153,6 +190,10 @@ impl Lane {
         self.inner.host.as_ref()
     }
 
+    pub(super) fn exact(&self) -> Option<&Pair> {
+        self.inner.exact.as_ref()
+    }
+
     /// Bytes that an operation through the host is aligned to in the file.
     pub(super) fn block(&self) -> u64 {
         let pair = self.inner.host.as_ref().or(self.inner.direct.as_ref());
@@ -164,4 +205,9 @@ impl Lane {
         let Limits { offset_alignment, memory_alignment, .. } = self.inner.limits;
         offset_alignment.max(memory_alignment).into()
     }
+}
+
+fn page_size() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).filter(|size| size.is_power_of_two()).unwrap_or(4096)
 }

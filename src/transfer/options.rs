@@ -6,6 +6,15 @@ use std::time::Duration;
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// How a queue is made: 32 operations deep, waiting up to 30 seconds.
+///
+/// ```
+/// use std::time::Duration;
+/// use p2pdma::{machine::{Machine, Mock, mock::Cpu}, transfer::{Options, Queue}};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let queue = Queue::new(&machine, Options::default().depth(128).deadline(Duration::from_secs(5)))?;
+/// assert_eq!((queue.depth(), queue.deadline()), (128, Duration::from_secs(5)));
+/// # Ok::<(), p2pdma::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::target::Target;
+use super::{target::Target, witness::Witness};
 use crate::{
     Error, Refusal, Result,
     machine::{Access, Direction, Place},
@@ -16,6 +16,19 @@ pub(super) const MOST: usize = 64 << 20;
 
 /// A file bound to one provider's memory, to one buffer of the p2pdma_user module's, or to the host's memory, in one queue.
 /// All that needs checking once is checked: the route, the block stack, direct I/O. Cheap to clone.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// assert_eq!((pair.offset_alignment(), pair.memory_alignment()), (512, 4));
+/// assert_eq!(pair.provider(), Some(memory.provider()));
+/// queue.unbind(pair)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Invariants
 ///
@@ -33,6 +46,8 @@ pub(super) struct Registration {
     pub(super) queue: u64,
     pub(super) slot: u32,
     pub(super) target: Target,
+    /// Of the operations between the file and peer memory.
+    pub(super) witness: Witness,
 }
 
 /// Whether `value`, or each of the values that were put together by OR, is a multiple of an alignment, which is a power of
@@ -82,10 +97,12 @@ impl Pair {
             return Err(self.bad(format!("offset {offset} is out of range"), "ask for a range within the file"));
         }
         self.check_alignment(offset, length, slice)?;
-        if direction == Direction::Read && self.owner.is_some() && self.file().has_hole_in(offset, length.into()) {
-            return Err(self.hole(offset, length));
+        match direction {
+            Direction::Read if self.owner.is_some() && self.file().has_hole_in(offset, length.into()) => {
+                Err(self.hole(offset, length))
+            }
+            _ => Ok(length),
         }
-        Ok(length)
     }
 
     fn check_alignment(&self, offset: u64, length: u32, slice: &Slice) -> Result<()> {

@@ -178,6 +178,13 @@ impl Plan {
         (direct, self.held.end - self.held.start - direct)
     }
 
+    /// Why bytes bounce that lie before the body, and behind it, if there are any.
+    #[cfg(feature = "tracing")]
+    pub(super) fn reasons(&self) -> [Option<Reason>; 2] {
+        let (start, end) = (self.body.start.min(self.held.end), self.body.end.max(self.held.start));
+        [(self.held.start < start).then_some(self.before), (end < self.held.end).then_some(self.behind)]
+    }
+
     fn wholly_direct(self, limits: &Limits) -> Result<Self> {
         let bounced = self.segments().find_map(|segment| match segment.way {
             Way::Bounce(reason) => Some((segment, reason)),

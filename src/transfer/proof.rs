@@ -5,33 +5,35 @@
 //! holds, the file is read direct, and what arrived is compared with the host's reading. Every byte must change, so that what
 //! was there before cannot look right; zeroes compared with zeroes would prove nothing.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+mod known;
 
-use super::{Options, Pair, Queue};
+use super::{Options, Pair, Queue, causes};
 use crate::{
     Error, Refusal, Result,
-    machine::{DeviceNumber, Direction, Machine, MachineId},
+    machine::{Direction, Machine},
     memory::{Copier, HostMemory, PeerMemory, PeerSlice, Slice},
     pci::Address,
     storage::File,
 };
+pub(super) use known::demand;
 
 /// Bytes that are compared, if the memory has as many.
 const ENOUGH: usize = 64 << 10;
 
-/// A route, one way: between a block device and a provider's memory.
-type Key = (MachineId, DeviceNumber, Address, bool);
+/// What to do about a route that lies.
+const CURE: &str = "do not use this route; look for an IOMMU or switch that redirects peer traffic";
 
-/// What this process has proved.
-static PROVED: Mutex<BTreeSet<Key>> = Mutex::new(BTreeSet::new());
-
-/// Proves routes, by moving bytes and comparing them. What was proved is remembered while the process lives.
+/// Proves routes, by moving bytes and comparing them. What was proved or disproved is remembered while the process lives, and
+/// [`Queue::bind`] goes by it: a route that is unknown is bound when it was proved, and one that was disproved is not bound,
+/// whatever the kernel says. Pairs that were bound before stay.
 ///
 /// A proof says that these bytes arrived at that time. It says nothing about a topology that has changed since, nor which way
 /// they took: that is the receipts' to say.
+///
+/// What is proved is the route between an NVMe function and a provider's memory, so any file on the function will do, and a
+/// proof is good for every other. Below md, dm or a multipath head lie several functions, and nobody can tell which one has
+/// moved a block: a proof of such a file finds a liar, but **each function is to be proved by itself**, by a file of which it is the
+/// only one: its namespace, another partition, or a scratch file there, before the stack is assembled if need be.
 ///
 /// ```
 /// use p2pdma::{machine::{Access, Direction, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::Prover};
@@ -63,7 +65,8 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// As [`Queue::bind`] and [`Queue::bind_host`]; [`Error::Invalid`] for memory of less than a block.
+    /// As [`Queue::bind`], but for what a proof is to settle, and [`Queue::bind_host`]; [`Error::Invalid`] for memory of less than
+    /// a block.
     pub fn new(machine: &Machine, file: &File, memory: &PeerMemory) -> Result<Self> {
         Self::with_length(machine, file, memory, ENOUGH.min(memory.len()))
     }
@@ -75,7 +78,7 @@ impl Prover {
     /// As [`new`](Self::new).
     pub fn with_length(machine: &Machine, file: &File, memory: &PeerMemory, length: usize) -> Result<Self> {
         let mut queue = Queue::new(machine, Options::default().depth(1))?;
-        let direct = queue.bind(file, memory)?;
+        let direct = queue.bind_unproved(file, memory)?;
         let through_host = queue.bind_host(file)?;
         let block = direct.offset_alignment().max(through_host.offset_alignment()) as usize;
         let length = length / block * block;
@@ -97,6 +100,13 @@ impl Prover {
         })
     }
 
+    /// Waits no longer than this for any one operation, in place of 30 seconds.
+    #[must_use]
+    pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
+        self.queue.set_deadline(deadline);
+        self
+    }
+
     /// Bytes that one proof compares.
     #[must_use]
     pub fn length(&self) -> usize {
@@ -108,7 +118,8 @@ impl Prover {
     /// # Errors
     ///
     /// [`Error::Disproved`] when it does not, though the operation ended well; [`Error::Io`] when it did not end well, or
-    /// the file ends before; [`Error::NoDirectIo`] for a range with a hole.
+    /// the file ends before; [`Error::NoDirectIo`] for a range with a hole; [`Error::Deadline`] when an operation did not end, be
+    /// it one of the proof before: as long as it flies its memory is no good for another.
     pub fn read(&mut self, offset: u64) -> Result<()> {
         self.read_by_host(offset)?;
         self.copier.write(&complement(&self.expected), &self.peer)?;
@@ -117,8 +128,8 @@ impl Prover {
         self.compare(Direction::Read, offset)
     }
 
-    /// Proves that what is written from peer memory arrives at `offset`. **It overwrites the file there**: use a scratch
-    /// file, on the same device.
+    /// Proves that what is written from peer memory arrives at `offset`, and that it can be read back, so that both ways are
+    /// proved. **It overwrites the file there**: use a scratch file, on the same device.
     ///
     /// # Errors
     ///
@@ -131,13 +142,14 @@ impl Prover {
         self.read_by_host(offset)?;
         self.arrived.copy_from_slice(&self.expected);
         self.expected.copy_from_slice(&written);
-        self.compare(Direction::Write, offset)
+        self.compare(Direction::Write, offset)?;
+        self.read(offset)
     }
 
-    /// Whether this process has proved the route between a file's device and a provider's memory, this way.
+    /// Whether this process has proved the routes between all NVMe functions below a file and a provider's memory, this way.
     #[must_use]
     pub fn knows(file: &File, provider: Address, direction: Direction) -> bool {
-        PROVED.lock().unwrap_or_else(PoisonError::into_inner).contains(&key(file, provider, direction))
+        known::knows(file, provider, direction)
     }
 
     fn read_by_host(&mut self, offset: u64) -> Result<()> {
@@ -146,6 +158,10 @@ impl Prover {
     }
 
     fn move_one(&mut self, direction: Direction, pair: &Pair, offset: u64, slice: impl Into<Slice>) -> Result<()> {
+        // What an earlier deadline left flying may land in the memory that is compared.
+        while self.queue.in_flight() > 0 {
+            let _late = self.queue.wait()?;
+        }
         match direction {
             Direction::Read => self.queue.read(pair, offset, slice)?,
             Direction::Write => self.queue.write(pair, offset, slice)?,
@@ -154,14 +170,12 @@ impl Prover {
     }
 
     fn compare(&self, direction: Direction, offset: u64) -> Result<()> {
-        let key = key(&self.file, self.provider, direction);
-        let mut proved = PROVED.lock().unwrap_or_else(PoisonError::into_inner);
         if self.arrived == self.expected {
-            proved.insert(key);
+            known::proved(&self.file, self.provider, direction);
             return Ok(());
         }
         // Whatever was proved before is no longer so.
-        proved.remove(&key);
+        known::disproved(&self.file, self.provider, direction);
         let wrong = self.arrived.iter().zip(&self.expected).filter(|(arrived, expected)| arrived != expected).count();
         let thing = format!("{} at {offset}", self.file);
         let cause = format!(
@@ -169,13 +183,10 @@ impl Prover {
             self.length(),
             self.provider,
         );
-        let cure = "do not use this route; look for an IOMMU or switch that redirects peer traffic";
-        Err(Error::Disproved(Refusal::new(thing, cause, cure)))
+        let refusal = Refusal::new(thing, cause, CURE);
+        causes::disproved(&refusal);
+        Err(Error::Disproved(refusal))
     }
-}
-
-fn key(file: &File, provider: Address, direction: Direction) -> Key {
-    (file.machine(), file.device(), provider, direction == Direction::Write)
 }
 
 fn complement(bytes: &[u8]) -> Vec<u8> {

@@ -16,29 +16,30 @@ use std::{
 };
 
 use super::{
+    causes,
     counters::Counters,
     files::Files,
     flight::{Action, Flight, Operation},
     options::{LONGEST, Options},
     pair::Pair,
     receipt::{OperationId, Receipt},
-    target::Target,
 };
 use crate::{
     Error, Refusal, Result, SyscallError,
-    machine::{Full, Machine, Ring, Setup, Submission},
-    memory::{Owner, PeerMemory, Slice},
-    storage::File,
-    topology::Topology,
-    verdict::Verdict,
+    machine::{Direction, Full, Machine, Ring, Setup, Submission},
+    memory::Slice,
 };
 
+mod bind;
 mod cancel;
 mod issuer;
 mod sync;
+mod wait;
+mod watch;
 
 pub use cancel::Fate;
 use issuer::Issuer;
+use watch::Watch;
 
 static QUEUES: AtomicU64 = AtomicU64::new(0);
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -73,6 +74,9 @@ pub struct Queue {
     pending: usize,
     issuer: Option<Issuer>,
     counters: Counters,
+    watch: Watch,
+    /// Whether the log knows that a deadline was over.
+    said_late: bool,
     /// Receipts that a cancel came across.
     ended: VecDeque<Receipt>,
     /// Dropped by hand: a ring that is still busy is leaked, and its operations with it.
@@ -91,8 +95,9 @@ impl Queue {
         if !(1..=4096).contains(&depth) {
             return Err(Error::Invalid(Refusal::new(format!("depth {depth}"), "out of range", "use 1 to 4096")));
         }
+        let id = QUEUES.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            id: QUEUES.fetch_add(1, Ordering::Relaxed),
+            id,
             machine: machine.clone(),
             deadline: deadline.min(LONGEST),
             files: Files::default(),
@@ -100,67 +105,11 @@ impl Queue {
             issuer: single_issuer.then(Issuer::here),
             ring: ManuallyDrop::new(machine.ring(Setup { depth, single_issuer })?),
             counters: Counters::enter(machine.id()),
+            watch: Watch::default(),
+            said_late: false,
             ended: VecDeque::with_capacity(depth as usize),
-            flight: ManuallyDrop::new(Flight::new(depth)),
+            flight: ManuallyDrop::new(Flight::new(id, depth)),
         })
-    }
-
-    /// Binds a file to a provider's memory, if its bytes can go direct. The machine is looked at anew; for a buffer of the
-    /// p2pdma_user module's, the running kernel is asked too.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoRoute`], [`Error::NoDirectIo`] or, when it cannot be known without more privilege,
-    /// [`Error::NotAllowed`]; [`Error::NotFound`] when a device has gone.
-    pub fn bind(&mut self, file: &File, memory: &PeerMemory) -> Result<Pair> {
-        self.check_memory(file, memory)?;
-        let topology = Topology::scan(&self.machine)?;
-        let verdict = Verdict::judge(&topology, file, memory.provider())?;
-        self.pair(Target::peer(file, memory, verdict)?, Some(memory.owner()))
-    }
-
-    /// Binds a file to host memory, to stage data there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoDirectIo`] for a file that the kernel copies through the page cache in spite of `O_DIRECT`; a file that is
-    /// [`buffered`](File::buffered) by wish may be bound. [`Error::QueueFull`] or [`Error::Io`] when the file cannot be registered.
-    pub fn bind_host(&mut self, file: &File) -> Result<Pair> {
-        self.check_machine(file)?;
-        Verdict::judge_host(file)?;
-        self.pair(Target::file(file), None)
-    }
-
-    /// File and memory are of this machine.
-    pub(super) fn check_memory(&self, file: &File, memory: &PeerMemory) -> Result<()> {
-        if memory.owner().machine != self.machine.id() {
-            return Err(Error::Invalid(Refusal::new(file, "memory of another machine", "use one machine throughout")));
-        }
-        self.check_machine(file)
-    }
-
-    fn check_machine(&self, file: &File) -> Result<()> {
-        if file.machine() == self.machine.id() {
-            return Ok(());
-        }
-        Err(Error::Invalid(Refusal::new(file, "a file of another machine", "use one machine throughout")))
-    }
-
-    /// Gives a pair back. With the last pair of a file, and the last operation that was taken for one, the queue lets go of
-    /// the file; if a pair is just dropped, at the latest when its place is wanted for another file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] for another queue's pair; [`Error::Io`] when the ring does not let go.
-    pub fn unbind(&mut self, pair: Pair) -> Result<()> {
-        self.check_own(&pair)?;
-        self.be_issuer()?;
-        self.files.give_back(&mut **self.ring, pair.registration)
-    }
-
-    fn pair(&mut self, target: Target, owner: Option<Owner>) -> Result<Pair> {
-        self.be_issuer()?;
-        Ok(Pair { registration: self.files.take(&mut **self.ring, self.id, target)?, owner })
     }
 
     pub(super) fn check_own(&self, pair: &Pair) -> Result<()> {
@@ -195,17 +144,24 @@ impl Queue {
         self.check_own(pair)?;
         self.be_issuer()?;
         let length = pair.check(action.direction(), offset, &slice)?;
+        if pair.owner.is_some() {
+            self.touch(pair, offset, length);
+        }
         let memory = slice.into_view();
         let place = memory.place();
         let operation = Operation::new(action, length, Some(memory), &pair.registration);
         let id = self.flight.take(operation).map_err(|_| full(pair))?;
         let (direction, through) = (action.direction(), action == Action::WriteThrough);
         let file = pair.registration.slot;
-        let submission = Submission { direction, through, file, offset, place, length, tag: id.0 };
+        let submission = Submission { direction, through, file, offset, place, length, tag: id.tag };
         // SAFETY: the view that the flight table now owns starts at `place` and is `length` bytes long: a mapping that nobody
         // references, or a buffer; either is kept until the completion is reaped or, with a leaked queue, for ever.
         let pushed = unsafe { self.ring.push(&submission) };
-        self.taken(id, pushed, pair)
+        let id = self.taken(id, pushed, pair)?;
+        if direction == Direction::Write {
+            pair.file().written(offset, length.into());
+        }
+        Ok(id)
     }
 
     /// The ring has as many places as the table, so it is full only while earlier operations wait to be submitted.
@@ -240,15 +196,14 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline.min(LONGEST);
+    }
+
     /// The longest that any one wait takes.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
-    }
-
-    /// Pages of a file in the page cache.
-    pub(super) fn cached(&self, file: &File) -> Option<u64> {
-        self.machine.cached(file.as_fd())
     }
 
     /// What it has moved, to be read from any thread.
@@ -268,99 +223,6 @@ impl Queue {
     pub fn in_flight(&self) -> usize {
         self.flight.len() + self.ended.len()
     }
-
-    /// The receipt of an operation that has ended, if there is one. No system call, unless the last operation of a pair that
-    /// was given back has ended, or the queue is [a single issuer's](Options::single_issuer).
-    pub fn poll(&mut self) -> Option<Receipt> {
-        self.ready().or_else(|| {
-            self.ring.gather();
-            self.reap()
-        })
-    }
-
-    /// One that the kernel has told of already.
-    fn ready(&mut self) -> Option<Receipt> {
-        self.ended.pop_front().or_else(|| self.reap())
-    }
-
-    fn reap(&mut self) -> Option<Receipt> {
-        while let Some(completion) = self.ring.reap() {
-            let receipt = self.flight.end(completion);
-            self.files.tidy(&mut **self.ring);
-            if let Some(receipt) = receipt {
-                self.counters.note(&receipt);
-                return Some(receipt);
-            }
-        }
-        None
-    }
-
-    /// The next receipt, in the order in which operations end. Starts what was taken, if none has ended yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] when nothing is in flight; [`Error::Deadline`] when nothing ended in time, in which case all
-    /// of it still flies; [`Error::Io`] when the ring fails.
-    pub fn wait(&mut self) -> Result<Receipt> {
-        if let Some(receipt) = self.ready() {
-            return Ok(receipt);
-        }
-        self.be_issuer()?;
-        if self.in_flight() == 0 {
-            return Err(Error::Invalid(Refusal::new("queue", "nothing is in flight to wait for", "submit something")));
-        }
-        self.wait_until(Instant::now() + self.deadline)
-    }
-
-    fn wait_until(&mut self, deadline: Instant) -> Result<Receipt> {
-        loop {
-            let rest = deadline.saturating_duration_since(Instant::now());
-            match self.ring.enter(1, rest) {
-                Ok(started) => self.pending = self.pending.saturating_sub(started),
-                Err(error) if is_pause(&error) => {}
-                // No memory for another request: what flies must end first, and the kernel does not wait for it here.
-                Err(error) if is_busy(&error) => std::thread::sleep(Duration::from_millis(1)),
-                Err(error) => return Err(entered(error)),
-            }
-            if let Some(receipt) = self.ready() {
-                return Ok(receipt);
-            }
-            if rest.is_zero() {
-                return Err(self.late());
-            }
-        }
-    }
-
-    fn late(&self) -> Error {
-        let cause = format!("none of {} operations ended within {:?}", self.in_flight(), self.deadline);
-        let cure = "see whether the device answers, or give the queue a longer deadline";
-        Error::Deadline(Refusal::new("queue", cause, cure))
-    }
-
-    /// Waits until nothing flies, and starts nothing. Whether that was so before the deadline.
-    fn settle(&mut self, deadline: Instant) -> bool {
-        while self.in_flight() > self.pending {
-            if self.poll().is_some() {
-                continue;
-            }
-            let rest = deadline.saturating_duration_since(Instant::now());
-            match self.ring.settle(rest) {
-                Err(error) if !is_pause(&error) => return false,
-                _ if rest.is_zero() => return false,
-                _ => {}
-            }
-        }
-        true
-    }
-}
-
-/// The wait ended without an event, or was interrupted.
-fn is_pause(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR))
-}
-
-fn is_busy(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN))
 }
 
 fn full(pair: &Pair) -> Error {
@@ -385,9 +247,11 @@ impl Drop for Queue {
     /// started does not start.
     fn drop(&mut self) {
         let settled = self.settle(Instant::now() + self.deadline);
+        self.look_at_all();
         self.counters.leave(self.machine.id());
         if !settled {
             LEAKED.fetch_add(1, Ordering::Relaxed);
+            causes::leaked(self.in_flight());
             return;
         }
         self.files.let_go(&mut **self.ring);

@@ -5,9 +5,13 @@ use std::{fmt, io};
 use super::flight::Action;
 use crate::{Error, Refusal, Result, SyscallError, control::Moved, machine::Direction, verdict::Way};
 
-/// Names an operation within its queue.
+/// Names an operation of a queue. No two operations of a process share a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OperationId(pub(super) u64);
+pub struct OperationId {
+    pub(super) queue: u64,
+    /// What the ring knows it by: below, its place among those in flight; above, how often the place was taken before.
+    pub(super) tag: u64,
+}
 
 impl OperationId {
     /// The operation's place among those in flight, below the queue's depth. No two that fly share one, so a caller can
@@ -15,7 +19,7 @@ impl OperationId {
     #[must_use]
     pub fn place(self) -> usize {
         // The low half counts places, and a queue has at most 4096.
-        usize::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+        usize::try_from(self.tag & u64::from(u32::MAX)).unwrap_or(usize::MAX)
     }
 }
 
@@ -45,6 +49,21 @@ impl fmt::Display for Evidence {
 
 /// The end of one operation: what moved, and which way. It may have failed, or moved less than was asked for:
 /// [`complete`](Self::complete) tells.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File, transfer::{Evidence, Queue}};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// let id = queue.read(&pair, file.size() - 512, memory.slice(..1024)?)?;
+/// let receipt = queue.wait()?;
+/// assert_eq!((receipt.operation(), receipt.requested(), receipt.bytes_direct()), (id, 1024, 512));
+/// assert_eq!(receipt.evidence(), Evidence::Inferred); // the module's way would have been observed
+/// assert!(receipt.is_short() && receipt.complete().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "an operation can have failed or fallen short: see `complete`"]
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt {

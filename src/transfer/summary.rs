@@ -11,6 +11,21 @@ use crate::{Error, Refusal, Result, SyscallError, machine::Direction, verdict::W
 
 /// The end of a request: which way each of its bytes went. They add up: direct, bounced, behind the end of the file, and
 /// what did not move at all. It may have failed, or moved less than was asked for: [`complete`](Self::complete) tells.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File};
+/// use p2pdma::transfer::{Evidence, Mover, Policy, Queue};
+/// let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+/// let mut mover = Mover::new(Queue::new(&machine, Default::default())?, Policy::DirectOnly);
+/// let lane = mover.bind(&file, &memory)?;
+/// let summary = mover.read(&lane, 0, &memory.all())?;
+/// assert_eq!((summary.bytes_direct(), summary.bytes_bounced(), summary.bytes_behind_end()), (4096, 0, 0));
+/// assert_eq!((summary.evidence(), summary.is_suspect()), (Some(Evidence::Witnessed), false));
+/// assert_eq!(summary.complete()?, 4096); // an error where anything is amiss
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a request can have failed or fallen short: see `complete`"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
@@ -32,6 +47,8 @@ pub struct Summary {
     pub(super) suspect: bool,
     /// Whether an operation fell short, so that nothing behind it was started.
     pub(super) stopped: bool,
+    /// Whether the queue's deadline ended the call before it was over.
+    pub(super) late: bool,
 }
 
 /// The first operation that failed.
@@ -60,6 +77,7 @@ impl Summary {
             strict,
             suspect: false,
             stopped: false,
+            late: false,
         }
     }
 
@@ -168,11 +186,13 @@ impl Summary {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when an operation failed or bytes are missing, be it that the file has ended; [`Error::NoDirectIo`] when
+    /// [`Error::Io`] when an operation failed or bytes are missing, be it that the file has ended; [`Error::Deadline`] when the
+    /// queue's deadline was over before, in which case more of them may land; [`Error::NoDirectIo`] when
     /// the filesystem went through the page cache under [`Policy::DirectOnly`](super::Policy::DirectOnly).
     pub fn complete(self) -> Result<u64> {
         match self.failure {
             Some(failure) => Err(self.failed(failure)),
+            None if self.late => Err(self.cut()),
             None if self.is_short() => Err(self.short()),
             None if self.strict && self.bytes_bounced() > 0 => {
                 let cure = "write the range before (holes, preallocated extents); see `p2pbench explain`";
@@ -187,6 +207,13 @@ impl Summary {
         let cause = format!("{cause} after {} bytes had moved", self.bytes());
         let source = SyscallError { call, source: io::Error::from_raw_os_error(errno) };
         Error::Io { refusal: Refusal::new(self, cause, cure), source }
+    }
+
+    fn cut(&self) -> Error {
+        let cause = format!("{} of {} bytes had moved at the queue's deadline", self.bytes(), self.requested);
+        let cure =
+            "wait for the rest (Mover::settle), see whether the device answers, or give the queue a longer deadline";
+        Error::Deadline(Refusal::new(self, cause, cure))
     }
 
     fn short(&self) -> Error {
@@ -220,6 +247,11 @@ impl Summary {
         if bytes > 0 {
             self.evidence = Some(self.evidence.map_or(evidence, |before| before.min(evidence)));
         }
+    }
+
+    /// The queue's deadline was over. What has not ended by then flies on, or was not started.
+    pub(super) fn cut_off(&mut self) {
+        self.late = self.bytes() + self.end < self.requested && !self.has_stopped();
     }
 
     /// Whether the rest of it is not to be started.

@@ -100,6 +100,13 @@ pub enum What {
 }
 
 impl What {
+    /// Whether moved bytes can tell more than facts do: a route that could not be read, that a machine may hide, or that is of a
+    /// kernel with other rules. What [`Severity::Unknown`] of these says, a proof settles ([`Prover`](crate::transfer::Prover)).
+    #[must_use]
+    pub fn is_provable(self) -> bool {
+        matches!(self, Self::NoRoute | Self::RouteUnknown | Self::OtherKernel | Self::HostHidden | Self::VirtualIommu)
+    }
+
     /// The name in reports: `queue_refuses`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

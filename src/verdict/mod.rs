@@ -159,6 +159,12 @@ impl Verdict {
         self
     }
 
+    /// Without what a proof of the route answers.
+    pub(crate) fn settled_by_proof(mut self) -> Self {
+        self.findings.retain(|finding| finding.severity != Severity::Unknown || !finding.what.is_provable());
+        self
+    }
+
     /// What the module has refused, in more words: what the facts have against its way, or what they have against the other
     /// way that is the same kind of no; else its own words.
     pub(crate) fn explain(self, refused: Error) -> Error {

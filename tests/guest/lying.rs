@@ -1,5 +1,5 @@
 //! A machine that reports success and delivers nothing: the kernel takes the short way below a switch, and an IOMMU gets the
-//! traffic instead. Every receipt is right as far as it goes; only a proof finds it out.
+//! traffic instead. Every receipt would be right as far as it goes; only a proof finds it out, so nothing is bound without one.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ dd if=/dev/urandom of=$P2PDMA_SSD bs=1M count=2 oflag=direct status=none
 dd if=$P2PDMA_SSD of=$S/before bs=1M count=2 iflag=direct status=none
 policies $P2PDMA_SSD $P2PDMA_GPU_ADDRESS $S/arrived direct >$S/policies
 dd if=$P2PDMA_SSD of=$S/after bs=1M count=2 iflag=direct status=none
-p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS --json >$S/explain
+p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS --json >$S/explain || echo $? >$S/explain.status
 for way in p2pmem module; do
 	for rw in read write; do
 		status=0
@@ -23,34 +23,27 @@ for way in p2pmem module; do
 done
 "#;
 
-/// Bytes that each way moves.
-const SHARE: usize = 256 << 10;
-
 #[test]
 fn a_machine_that_reports_success_and_delivers_nothing_is_refused_by_the_proof() {
     let outcome = Guest::new("lying").run(SCRIPT);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 
-    // It lies: all that was asked for is said to have gone direct, and not a byte has.
+    // Nobody has proved it, so no byte moves: neither way is bound, and the refusal says what to do.
     let lines: Vec<Value> =
         outcome.file("policies").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 2);
-    for summary in lines.iter().flat_map(|line| [&line["read"], &line["write"]]) {
-        assert_eq!((&summary["direct"], &summary["error"]), (&SHARE.into(), &Value::Null), "{summary}");
+    for line in &lines {
+        let refused = line["refused"].as_str().expect("a refusal");
+        assert!(refused.contains("prove the route") && line["read"].is_null(), "{line}");
     }
-    assert!(outcome.bytes("arrived") == [0; 2 * SHARE], "nothing was read into peer memory");
-    let (before, after) = (outcome.bytes("before"), outcome.bytes("after"));
-    // The inverse of the zeroes that peer memory holds would be ones.
-    assert!(
-        !after[..2 * SHARE].chunks(512).any(|block| block.iter().all(|&byte| byte == 0xff)),
-        "nor written out of it"
-    );
-    assert!(before[2 * SHARE..] == after[2 * SHARE..], "nothing else has changed");
+    assert!(outcome.bytes("before") == outcome.bytes("after"), "nothing was written");
 
-    // The verdict believes the kernel, but asks for a proof.
+    // The kernel says yes, and the verdict asks for a proof.
     let explained: Value = serde_json::from_str(&outcome.file("explain")).expect("JSON");
-    assert_eq!((&explained["answer"], &explained["findings"][0]["what"]), (&"yes".into(), &"virtual_iommu".into()));
+    assert_eq!((&explained["answer"], &explained["findings"][0]["what"]), (&"unknown".into(), &"virtual_iommu".into()));
+    assert_eq!(outcome.file("explain.status"), "3\n");
 
+    // It lies: what is said to have gone direct has not arrived.
     for case in ["p2pmem.read", "p2pmem.write", "module.read", "module.write"] {
         let refusal = outcome.file(&format!("{case}.refusal"));
         assert_eq!(outcome.file(&format!("{case}.status")), "1\n", "{case}: {refusal}");

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
 mod module;
+mod prepare;
 
 use std::{
     fs,

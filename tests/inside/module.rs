@@ -69,7 +69,7 @@ fn host_read(file: &File, offset: u64, length: usize) -> Vec<u8> {
 }
 
 /// An ext4 file system on the second SSD, mounted as long as this process lives; its files as long as `length`, all written.
-fn file_on_ext4(name: &str, length: usize) -> File {
+pub(super) fn file_on_ext4(name: &str, length: usize) -> File {
     static MOUNTED: OnceLock<()> = OnceLock::new();
     MOUNTED.get_or_init(|| {
         let script =

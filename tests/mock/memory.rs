@@ -58,6 +58,30 @@ fn parts_of_an_arena_are_apart_and_go_back_after_their_operations() {
 }
 
 #[test]
+fn an_arena_within_an_arena_keeps_its_memory_from_the_outer_one() {
+    let outer = Arena::of(peer(&switch(), 65_536).unwrap());
+    let inner = Arena::of(outer.allocate(65_536, 4).unwrap());
+    let part = inner.allocate(4096, 4).unwrap();
+    drop(inner);
+    assert_eq!(outer.free(), 0, "a part of it lives");
+    assert!(matches!(outer.allocate(4096, 4), Err(Error::PoolExhausted(_))), "the same bytes twice");
+    drop(part);
+    assert_eq!(outer.free(), 65_536);
+}
+
+#[test]
+fn alignment_counts_from_the_memory_and_not_from_the_part_that_an_arena_divides() {
+    let machine = switch();
+    let outer = Arena::of(peer(&machine, 65_536).unwrap());
+    let _odd = outer.allocate(4, 4).unwrap();
+    let inner = Arena::of(outer.allocate(32_768, 4).unwrap());
+    let aligned = inner.allocate(4096, 4096).unwrap();
+    // 4096 bytes would be refused as misaligned by a device that asks for it; the address tells.
+    assert_eq!(inner.longest(), 32_768 - 4092 - 4096, "4092 bytes before it are left out");
+    assert_eq!(aligned.len(), 4096);
+}
+
+#[test]
 fn an_arena_refuses_what_it_has_not_got_with_the_numbers() {
     let provider = Provider::find(&switch(), address("0000:05:00.0")).unwrap();
     let arena = Arena::new(&provider, 65_536).unwrap();

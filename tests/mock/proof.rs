@@ -1,14 +1,16 @@
 //! Routes that do what they say, and routes that lie.
 
+use std::time::Duration;
+
 use p2pdma::{
     Error,
     machine::{
         Access, Direction, Machine, Mock,
         mock::{Cpu, Fault},
     },
-    memory::{PeerMemory, Provider},
+    memory::{Copier, PeerMemory, Provider},
     storage::File,
-    transfer::Prover,
+    transfer::{Mover, Policy, Prover},
     verdict::Way,
 };
 
@@ -42,9 +44,9 @@ fn a_machine_that_lies_is_caught_and_one_that_does_not_is_remembered() {
             assert!(!Prover::knows(&file, memory.provider(), direction));
             prove(&mut prover, direction).unwrap();
             assert!(Prover::knows(&file, memory.provider(), direction), "it lied once");
-            let [other, _] =
-                [Direction::Read, Direction::Write].map(|way| Prover::knows(&file, memory.provider(), way));
-            assert_eq!(other, direction == Direction::Read, "each way by itself");
+            let written = Prover::knows(&file, memory.provider(), Direction::Write);
+            assert_eq!(written, direction == Direction::Write, "to write is more than to read");
+            assert!(Prover::knows(&file, memory.provider(), Direction::Read), "what was written was read back");
         }
     }
 }
@@ -75,4 +77,61 @@ fn what_was_proved_once_is_forgotten_when_it_fails() {
     assert!(Prover::knows(&file, memory.provider(), Direction::Read));
     assert!(matches!(prover.read(0), Err(Error::Disproved(_))));
     assert!(!Prover::knows(&file, memory.provider(), Direction::Read));
+}
+
+/// A machine whose kernel has other rules, on which nobody knows whether the host bridge lets traffic pass.
+fn unknown(access: Access, faults: &[(u64, Fault)]) -> (Machine, File, PeerMemory) {
+    let mut mock = Mock::root_ports(Cpu::AmdZen).expect("a mock machine");
+    mock.facts_mut().file("/proc/sys/kernel/osrelease", "6.15.0\n");
+    for &(operation, fault) in faults {
+        mock.fault(operation, fault);
+    }
+    let machine = Machine::mock(mock);
+    let file = File::open(&machine, SSD, access).expect("a file");
+    let memory =
+        Provider::find(&machine, address("0000:02:00.0")).and_then(|provider| provider.allocate(8192)).expect("memory");
+    (machine, file, memory)
+}
+
+#[test]
+fn an_unknown_route_is_bound_when_it_was_proved_each_way_that_the_file_is_open_for() {
+    let (machine, file, memory) = unknown(Access::Read, &[]);
+    let refused = queue(&machine).bind(&file, &memory).unwrap_err();
+    assert!(matches!(refused, Error::NotAllowed(_)) && refused.to_string().contains("--verify"), "{refused}");
+    Prover::new(&machine, &file, &memory).unwrap().read(0).unwrap();
+    assert!(queue(&machine).bind(&file, &memory).is_ok());
+    let file = File::open(&machine, SSD, Access::ReadWrite).unwrap();
+    assert!(matches!(queue(&machine).bind(&file, &memory), Err(Error::NotAllowed(_))), "to write is not proved");
+    Prover::new(&machine, &file, &memory).unwrap().write(0).unwrap();
+    assert!(queue(&machine).bind(&file, &memory).is_ok());
+}
+
+#[test]
+fn a_route_that_was_disproved_is_bound_no_more_whatever_the_kernel_says() {
+    for (machine, file, memory) in [liar(Way::P2pmem, Direction::Read), liar(Way::Module, Direction::Read)] {
+        assert!(queue(&machine).bind(&file, &memory).is_ok());
+        let mut prover = Prover::new(&machine, &file, &memory).unwrap();
+        assert!(matches!(prover.read(0), Err(Error::Disproved(_))));
+        assert!(matches!(queue(&machine).bind(&file, &memory), Err(Error::Disproved(_))));
+        assert!(matches!(
+            Mover::new(queue(&machine), Policy::DirectOnly).bind(&file, &memory),
+            Err(Error::Disproved(_))
+        ));
+        let mover = Mover::new(queue(&machine), Policy::PreferDirect);
+        let mut mover = mover.with_copier(Copier::new().unwrap(), 65_536).unwrap();
+        let lane = mover.bind(&file, &memory).unwrap();
+        assert_eq!(mover.read(&lane, 0, &memory.all()).unwrap().bytes_whole(), 8192, "it bounces");
+        prover.read(0).unwrap();
+        assert!(queue(&machine).bind(&file, &memory).is_ok(), "it lied once");
+    }
+}
+
+#[test]
+fn a_prover_goes_on_when_what_was_late_has_ended() {
+    let (machine, file, memory) = unknown(Access::Read, &[(1, Fault::Late(4))]);
+    let mut prover = Prover::new(&machine, &file, &memory).unwrap().deadline(Duration::ZERO);
+    let late = std::iter::repeat_with(|| prover.read(0)).take_while(|proof| matches!(proof, Err(Error::Deadline(_))));
+    assert!(late.count() >= 2, "the operation of the first proof keeps the others waiting");
+    let proved = std::iter::repeat_with(|| prover.read(0)).take(1000).any(|proof| proof.is_ok());
+    assert!(proved && Prover::knows(&file, memory.provider(), Direction::Read));
 }

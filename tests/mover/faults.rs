@@ -44,7 +44,7 @@ fn sweep(fault: Fault, deadline: Duration, check: impl Fn(&Job, &Plot, &mut Grou
 
 #[test]
 fn what_falls_short_goes_on_and_is_counted() {
-    for fault in [Fault::Short(512), Fault::Short(1000), Fault::Errno(libc::EAGAIN)] {
+    for fault in [Fault::Short(512), Fault::Short(1000), Fault::Errno(libc::EAGAIN), Fault::Late(1), Fault::Late(3)] {
         sweep(fault, DEADLINE, |job, plot, ground, end, summaries| {
             assert!(end.is_ok());
             assert_moved(job, plot, ground, summaries);
@@ -56,8 +56,9 @@ fn what_falls_short_goes_on_and_is_counted() {
 
 #[test]
 fn what_moves_nothing_is_short_and_says_so() {
-    sweep(Fault::Short(0), DEADLINE, |_, plot, _, end, summaries| {
+    sweep(Fault::Short(0), DEADLINE, |job, plot, ground, end, summaries| {
         assert!(end.is_ok());
+        assert_told(job, plot, ground, summaries);
         let short = summaries.iter().filter(|summary| summary.is_short()).count();
         assert!(short <= 1, "{:?} {summaries:?}", plot.faults);
         assert!(summaries.iter().all(|summary| summary.is_short() == summary.complete().is_err()));
@@ -68,8 +69,9 @@ fn what_moves_nothing_is_short_and_says_so() {
 fn an_errno_fails_its_piece_and_no_other() {
     for errno in [libc::EIO, libc::EREMOTEIO] {
         let failures = Cell::new(0);
-        sweep(Fault::Errno(errno), DEADLINE, |_, _, _, end, summaries| {
+        sweep(Fault::Errno(errno), DEADLINE, |job, plot, ground, end, summaries| {
             assert!(end.is_ok());
+            assert_told(job, plot, ground, summaries);
             let failed: Vec<_> = summaries.iter().filter(|summary| !is_whole(summary)).collect();
             assert!(failed.len() <= 1 && failed.iter().all(|summary| summary.errno() == Some(errno)));
             failures.set(failures.get() + failed.len());
@@ -145,6 +147,13 @@ fn what_is_withheld_at_any_operation_is_short_kept_and_counted_as_a_leak() {
         withheld.set(withheld.get() + 1);
         assert!(matches!(end, Err(Error::Deadline(_))), "{:?} {end:?}", plot.faults);
         assert!(summaries.iter().any(Summary::is_short), "{:?} {summaries:?}", plot.faults);
+        let cut = summaries.iter().filter(|summary| summary.is_short());
+        assert!(cut.clone().all(|summary| matches!(summary.complete(), Err(Error::Deadline(_)))), "the cause");
+        // The deadline may be short for a busy machine.
+        let start = Instant::now();
+        while ground.mover.queue().in_flight() > 1 && start.elapsed() < DEADLINE {
+            assert!(!ground.mover.settle());
+        }
         assert_eq!(ground.mover.queue().in_flight(), 1, "the others have ended");
         assert_told(job, plot, ground, summaries);
     });

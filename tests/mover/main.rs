@@ -4,6 +4,8 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod faults;
+mod many;
+mod shared;
 
 use std::{ops::Range, time::Duration};
 
@@ -247,6 +249,39 @@ proptest! {
         prop_assert!(in_memory(&ground.memory) == memory, "the memory");
     }
 
+    /// Whole blocks of a device or a file, and nothing but direct.
+    #[test]
+    fn what_is_aligned_goes_direct_and_nothing_else_does(
+        way in prop_oneof![Just(Way::P2pmem), Just(Way::Module)],
+        path in prop_oneof![Just(FILE), Just(SSD)],
+        (direction, cuts) in (any::<bool>(), prop::collection::btree_set(0_u64..40, 2..=PIECES + 1)),
+        depth in 1_u32..6,
+    ) {
+        let content = bytes(20_480, 0);
+        let mut ground = Plot { path, content, way, policy: Policy::DirectOnly, depth, ..Plot::default() }.lay();
+        let direction = if direction { Direction::Read } else { Direction::Write };
+        let job = Job { direction, cuts: cuts.into_iter().map(|cut| cut * 512).collect(), shift: 4 };
+        let (mut file, mut memory) = (on_file(&ground.machine, path), in_memory(&ground.memory));
+        let (end, summaries) = job.run(&mut ground);
+        prop_assert!(end.is_ok(), "{end:?}");
+        let direct = |summary: &Summary| adds_up(summary) && summary.bytes_direct() == summary.requested();
+        prop_assert!(summaries.iter().all(direct), "{summaries:?}");
+        job.model(&mut file, &mut memory, &moved(&summaries));
+        prop_assert!(on_file(&ground.machine, path) == file && in_memory(&ground.memory) == memory);
+    }
+
+    /// A device, through stages and past them.
+    #[test]
+    fn a_device_takes_whatever_lies_within_it(plot in any_plot(), job in any_job()) {
+        let mut ground = Plot { path: SSD, ..plot }.lay();
+        let (mut file, mut memory) = (on_file(&ground.machine, SSD), in_memory(&ground.memory));
+        let (end, summaries) = job.run(&mut ground);
+        prop_assert!(end.is_ok(), "{end:?}");
+        prop_assert!(summaries.iter().all(|summary| adds_up(summary) && is_whole(summary)), "{summaries:?}");
+        job.model(&mut file, &mut memory, &moved(&summaries));
+        prop_assert!(on_file(&ground.machine, SSD) == file && in_memory(&ground.memory) == memory);
+    }
+
     #[test]
     fn a_plan_and_its_summary_agree(plot in any_plot(), job in any_job()) {
         let mut ground = plot.lay();
@@ -353,7 +388,9 @@ fn a_copy_that_nobody_tells_of_is_seen_in_the_page_cache() {
     let copied = mover.read(&lane, 0, &memory).expect("a summary");
     assert_eq!(copied.evidence(), Some(Evidence::Inferred), "not looked at within a second, or seen on a slow machine");
     assert!(copied.is_suspect() || mover.witness(&lane) == Sight::Grown);
-    assert_eq!(mover.witness(&lane), Sight::Still);
+    assert_eq!(mover.witness(&lane), Sight::Unknown, "what is cached already cannot come in");
+    let cached = mover.read(&lane, 0, &memory).expect("a summary");
+    assert_eq!(cached.evidence(), Some(Evidence::Inferred), "so nothing witnesses it");
 }
 
 #[test]

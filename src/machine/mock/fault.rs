@@ -8,6 +8,23 @@ use std::{
 use crate::pci::Address;
 
 /// How one operation fails.
+///
+/// ```
+/// use p2pdma::{machine::{Access, Machine, Mock, mock::{Cpu, Fault}}, memory::Provider, storage::File, transfer::Queue};
+/// let mut mock = Mock::one_switch(Cpu::AmdZen)?;
+/// mock.fault(0, Fault::Late(1)).fault(1, Fault::Errno(5)); // by the number of the operation
+/// let machine = Machine::mock(mock);
+/// let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+/// let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(8192)?;
+/// let mut queue = Queue::new(&machine, Default::default())?;
+/// let pair = queue.bind(&file, &memory)?;
+/// let late = queue.read(&pair, 0, memory.slice(..4096)?)?;
+/// let failing = queue.read(&pair, 0, memory.slice(4096..)?)?;
+/// let first = queue.wait()?;
+/// assert_eq!((first.operation(), first.errno()), (failing, Some(5)));
+/// assert_eq!(queue.wait()?.operation(), late);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -17,6 +34,9 @@ pub enum Fault {
     Errno(i32),
     /// It says that every byte has moved, and none has: as behind an IOMMU that sends peer traffic elsewhere.
     Lie,
+    /// It ends at the so-manieth `enter` after the kernel was done with it, so that others which were taken later end before it. A
+    /// queue enters the kernel whenever it waits.
+    Late(u32),
     /// It never ends, as on a device that does not answer: its memory and file are not given back while the process lives.
     Withheld,
     /// The filesystem takes it through the page cache, which grows. A command of the module's tells it; of other operations only

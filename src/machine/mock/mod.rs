@@ -7,6 +7,7 @@ mod described;
 mod fault;
 mod file;
 mod function;
+mod late;
 mod module;
 mod pool;
 mod ring;

@@ -24,6 +24,7 @@ use std::{
 use super::{
     fault::{Fault, Script},
     file::{Caches, device_end, inode},
+    late::Late,
     module::{Pair, within},
     pool::Pool,
 };
@@ -60,6 +61,7 @@ pub(super) struct MockRing {
     started: VecDeque<Completion>,
     /// These can be reaped now.
     ended: VecDeque<Completion>,
+    late: Late,
 }
 
 #[derive(Debug)]
@@ -133,7 +135,20 @@ impl MockRing {
         let [started, ended] = [VecDeque::new(), VecDeque::new()];
         let commands = Vec::with_capacity(depth as usize);
         let (files, held) = (Vec::new(), VecDeque::new());
-        Self { kernel, in_kernel: 0, script, pools, caches, files, commands, held, own: 0, started, ended }
+        Self {
+            kernel,
+            in_kernel: 0,
+            script,
+            pools,
+            caches,
+            files,
+            commands,
+            held,
+            own: 0,
+            started,
+            ended,
+            late: Late::default(),
+        }
     }
 
     fn registered(&self, slot: u32) -> Option<&Registered> {
@@ -216,6 +231,11 @@ impl MockRing {
             pool.go();
         }
         started
+    }
+
+    /// Whether nothing ends by the kernel's doing, but something by another `enter`.
+    fn waits_in_vain(&self) -> bool {
+        self.in_kernel == 0 && !self.late.is_empty()
     }
 
     /// What the filesystem takes through the page cache is in it from here on.
@@ -314,6 +334,9 @@ impl Ring for MockRing {
         // SAFETY: the caller's promise is the same.
         unsafe { self.place(submission, turn.fault) }?;
         self.note(submission, turn.fault);
+        if let Some(Fault::Late(enters)) = turn.fault {
+            self.late.expect(submission.tag, enters);
+        }
         if turn.fault == Some(Fault::Buffered) {
             self.fill_cache(submission);
         }
@@ -339,7 +362,9 @@ impl Ring for MockRing {
     fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<usize> {
         let started = std::mem::take(&mut self.own) + self.step();
         self.ended.append(&mut self.started);
-        match self.kernel.enter(want.saturating_sub(self.ended.len()), timeout) {
+        self.ended.extend(self.late.tick());
+        let want = if self.waits_in_vain() { 0 } else { want.saturating_sub(self.ended.len()) };
+        match self.kernel.enter(want, timeout) {
             Ok(more) => Ok(started + more),
             // Something was started; what the kernel has to say, it says again.
             Err(_) if started > 0 => Ok(started),
@@ -348,14 +373,19 @@ impl Ring for MockRing {
     }
 
     fn settle(&mut self, timeout: Duration) -> io::Result<()> {
-        if self.ended.is_empty() { self.kernel.settle(timeout) } else { Ok(()) }
+        self.ended.extend(self.late.tick());
+        if self.ended.is_empty() && !self.waits_in_vain() { self.kernel.settle(timeout) } else { Ok(()) }
     }
 
     fn reap(&mut self) -> Option<Completion> {
         let completion = self.ended.pop_front().or_else(|| {
-            let completion = self.kernel.reap()?;
-            self.in_kernel = self.in_kernel.saturating_sub(1);
-            Some(completion)
+            loop {
+                let completion = self.kernel.reap()?;
+                self.in_kernel = self.in_kernel.saturating_sub(1);
+                if let Some(completion) = self.late.keep(completion) {
+                    return Some(completion);
+                }
+            }
         })?;
         Some(self.conclude(completion))
     }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io,
+    ops::Range,
     os::fd::BorrowedFd,
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -55,7 +56,8 @@ impl Seam for Mock {
         }
     }
 
-    fn cached(&self, file: BorrowedFd<'_>) -> Option<u64> {
+    /// What faults brought into it, wherever: a mock knows no places.
+    fn cached(&self, file: BorrowedFd<'_>, _range: Range<u64>) -> Option<u64> {
         Some(self.file_of(file)?.cached.load(Ordering::Relaxed))
     }
 

@@ -1,5 +1,7 @@
 //! What an operation's end means for its part and its piece.
 
+use std::time::Duration;
+
 use super::{
     Mover,
     part::{Part, Step},
@@ -19,6 +21,9 @@ use crate::{
 /// How often an operation that the kernel had no means for is tried again.
 const TRIES: u32 = 8;
 
+/// The first pause before that; each is twice as long as the one before, together 13 ms.
+const PAUSE: Duration = Duration::from_micros(50);
+
 impl Mover {
     /// An operation has ended: its part goes on, is over, or has failed.
     pub(super) fn end(&mut self, receipt: Receipt, summaries: &mut [Summary]) -> Result<()> {
@@ -30,6 +35,7 @@ impl Mover {
         let Some(errno) = receipt.errno() else { return self.advance(part, &receipt, summaries) };
         let summary = &mut summaries[part.piece];
         if matches!(errno, libc::EAGAIN | libc::EINTR) && part.tries < TRIES {
+            std::thread::sleep(PAUSE * 2_u32.pow(part.tries));
             part.tries += 1;
             summary.retries += 1;
             return self.issue(part);
@@ -47,7 +53,13 @@ impl Mover {
         let again = !part.is_over(reached) && resumed > part.done;
         if part.step == Step::Direct {
             let now = part.within(if again { resumed } else { reached });
-            credit(summary, receipt, now - part.within(part.done));
+            let bytes = now - part.within(part.done);
+            if receipt.is_buffered() {
+                self.causes.said(&part.lane, Reason::PageCache);
+                summary.bounced(Reason::PageCache, bytes);
+            } else {
+                summary.went_direct(receipt.evidence(), bytes);
+            }
         }
         if again {
             part.done = resumed;
@@ -64,14 +76,15 @@ impl Mover {
             Step::Direct => {}
             Step::Fetch if !self.deliver(&part, bytes, summaries) => return Ok(()),
             Step::Fetch => {}
-            Step::Patch if part.is_over(reached) => return self.store(part, reached, summaries),
+            Step::Patch if part.is_over(reached) => return self.store(part, summaries),
             // What was to be written back could not be read: nothing of it is written.
             Step::Patch => {
                 self.over(&part, 0, summaries);
                 return Ok(());
             }
-            Step::Store => {
-                self.padded |= part.base + part.length > part.lane.end();
+            Step::Store => summaries[part.piece].bounced(part.reason, bytes),
+            Step::Exact => {
+                part.lane.forget_pages(part.base, part.length);
                 summaries[part.piece].bounced(part.reason, bytes);
             }
         }
@@ -79,12 +92,8 @@ impl Mover {
         Ok(())
     }
 
-    /// The blocks are in the stage; what lies behind the end of the file is zeroes. Now for the request's bytes.
-    fn store(&mut self, mut part: Part, reached: u64, summaries: &mut [Summary]) -> Result<()> {
-        if let Err(error) = self.stage(&part, reached, part.length).and_then(|rest| zero(&rest)) {
-            self.let_go(&part);
-            return Err(error);
-        }
+    /// The blocks are in the stage. Now for the request's bytes.
+    fn store(&mut self, mut part: Part, summaries: &mut [Summary]) -> Result<()> {
         if !self.fill(&part, summaries) {
             return Ok(());
         }
@@ -137,22 +146,4 @@ impl Mover {
         summaries[part.piece].fail(Failure { call, errno, way: part.lane.way() });
         self.let_go(part);
     }
-}
-
-/// What an operation of a direct part has moved.
-fn credit(summary: &mut Summary, receipt: &Receipt, bytes: u64) {
-    if receipt.is_buffered() {
-        summary.bounced(Reason::PageCache, bytes);
-    } else {
-        summary.went_direct(receipt.evidence(), bytes);
-    }
-}
-
-fn zero(stage: &HostSlice) -> Result<()> {
-    const ZEROES: [u8; 4096] = [0; 4096];
-    for start in (0..stage.len()).step_by(ZEROES.len()) {
-        let rest = stage.slice(start..)?;
-        rest.write(&ZEROES[..rest.len().min(ZEROES.len())])?;
-    }
-    Ok(())
 }

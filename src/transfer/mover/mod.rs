@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Refusal, Result,
-    machine::Direction,
+    machine::{Access, Direction},
     memory::{Copier, PeerMemory, PeerSlice},
     storage::File,
 };
@@ -44,9 +44,16 @@ pub struct Piece<'a> {
 ///
 /// What bounces is read in whole blocks and copied by the processor. A write that begins or ends within a block reads that
 /// block, changes its part and writes it back: **while it does, nobody else may write to the same block**, or one of the two
-/// writes is lost. Requests of one call may share blocks. Where a write ends within a block behind the end of the
-/// file, the block is padded with zeroes, and at the end of the call the file is cut to its length, unless another writer has
-/// made it longer: a crash in between leaves the padding.
+/// writes is lost. Requests of one call may share blocks.
+///
+/// # For writers of checkpoints
+///
+/// Where a write begins or ends in a block that reaches behind the end of a file, its bytes there are written by themselves,
+/// through the page cache and on to stable storage: the file gets as long as was asked for and never longer, and what another
+/// writer puts behind it stays. That costs a flush of the drive, once for each such block. The page cache knows
+/// whole pages: **while such a block is written, nobody else may write to the same page** (4096 bytes on x86) of data that is
+/// already there. A direct write beside it that lands between the cache's reading of the page and its writing would be
+/// undone. Writers that share a file are safe if each begins at a multiple of the page; parts of one mover's calls wait for one another.
 ///
 /// ```
 /// use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::{Copier, Provider}, storage::File};
@@ -81,8 +88,8 @@ pub struct Mover {
     active: usize,
     /// Of this call, a plan each.
     plans: Vec<Plan>,
-    /// Whether this call has written behind the end of a file.
-    padded: bool,
+    /// Parts in flight that write back what they, or the page cache, have read.
+    rewriting: usize,
     causes: Causes,
 }
 
@@ -92,7 +99,7 @@ impl Mover {
     pub fn new(queue: Queue, policy: Policy) -> Self {
         let flying = (0..queue.depth()).map(|_| None).collect();
         let (staging, plans) = (None, Vec::new());
-        Self { queue, policy, staging, flying, run: 0, active: 0, plans, padded: false, causes: Causes::default() }
+        Self { queue, policy, staging, flying, run: 0, active: 0, plans, rewriting: 0, causes: Causes::default() }
     }
 
     /// Lets it bounce, with so many bytes of host memory, taken here and now. They are divided into stages of 4 to 256 KiB:
@@ -117,16 +124,58 @@ impl Mover {
             Policy::BounceOnly => Err(Refusal::new(file, "asked to bounce", "use another policy")),
             Policy::DirectOnly => Ok(self.queue.bind(file, memory)?),
             Policy::PreferDirect => match self.queue.bind(file, memory) {
-                Err(Error::NoRoute(refusal) | Error::NoDirectIo(refusal) | Error::NotAllowed(refusal)) => Err(refusal),
+                Err(
+                    Error::NoRoute(refusal)
+                    | Error::NoDirectIo(refusal)
+                    | Error::NotAllowed(refusal)
+                    | Error::Disproved(refusal),
+                ) => Err(refusal),
                 other => Ok(other?),
             },
         };
         let host = self.bind_host(file)?;
+        let exact = self.bind_exact(file, host.as_ref())?;
         if let (Err(refusal), None) = (&direct, &host) {
             let cause = format!("it cannot go direct ({}), and there is no copier to bounce with", refusal.cause);
             return Err(Error::NoDirectIo(Refusal::new(file, cause, "give the mover a copier (Mover::with_copier)")));
         }
-        Lane::new(file, memory.owner(), direct, host)
+        Lane::new(file, memory.owner(), direct, host, exact)
+    }
+
+    /// Lets go of a lane: the queue is done with its file, and has room for another, when the last clone and the last operation
+    /// on it are gone. A lane that is just dropped keeps its places until they are wanted.
+    ///
+    /// ```
+    /// # use p2pdma::{machine::{Access, Machine, Mock, mock::Cpu}, memory::Provider, storage::File};
+    /// # use p2pdma::transfer::{Mover, Policy, Queue};
+    /// # let machine = Machine::mock(Mock::one_switch(Cpu::AmdZen)?);
+    /// # let memory = Provider::find(&machine, "0000:05:00.0".parse()?)?.allocate(4096)?;
+    /// let mut mover = Mover::new(Queue::new(&machine, Default::default())?, Policy::DirectOnly);
+    /// for _ in 0..1000 {
+    ///     let file = File::open(&machine, "/dev/nvme0n1", Access::Read)?;
+    ///     let lane = mover.bind(&file, &memory)?;
+    ///     mover.read(&lane, 0, &memory.all())?.complete()?;
+    ///     mover.unbind(lane)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::unbind`].
+    pub fn unbind(&mut self, lane: Lane) -> Result<()> {
+        let pairs = [lane.direct(), lane.host(), lane.exact()].map(Option::<&super::Pair>::cloned);
+        drop(lane);
+        pairs.into_iter().flatten().try_for_each(|pair| self.queue.unbind(pair))
+    }
+
+    /// The way through the page cache, for the ends of files that grow.
+    fn bind_exact(&mut self, file: &File, host: Option<&super::Pair>) -> Result<Option<super::Pair>> {
+        let grows = !file.is_block_device() && file.access() == Access::ReadWrite;
+        match host {
+            Some(host) if grows && !host.file().is_buffered() => self.queue.bind_host(&file.buffered()?).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The way through the host, if this mover has one.
@@ -200,7 +249,7 @@ impl Mover {
         Ok(())
     }
 
-    /// Has what was written to a file on stable storage when it returns (fdatasync(2)), padding that was cut off included.
+    /// Has what was written to a file on stable storage when it returns (fdatasync(2)), its length included.
     ///
     /// # Errors
     ///
@@ -216,19 +265,21 @@ impl Mover {
         }
     }
 
-    /// Looks at the page cache of a lane's file now, be it a second since the last look or not: behind the last request, say.
-    /// Before the first request there is nothing to compare with.
+    /// As [`Queue::witness`], of a lane's direct way.
     #[must_use]
-    pub fn witness(&self, lane: &Lane) -> Sight {
-        lane.witness().end(self.run, true, || self.queue.cached(lane.file())).unwrap_or(Sight::Unknown)
+    pub fn witness(&mut self, lane: &Lane) -> Sight {
+        lane.direct().map_or(Sight::Unknown, |pair| self.queue.witness(pair))
     }
 
     /// Waits until nothing flies that an earlier call gave up. Whether that was so before the deadline.
     pub fn settle(&mut self) -> bool {
         let deadline = Instant::now() + self.queue.deadline();
         while self.queue.in_flight() > 0 && Instant::now() < deadline {
-            if let Ok(receipt) = self.queue.wait() {
-                self.forget(&receipt);
+            match self.queue.wait() {
+                Ok(receipt) => self.forget(&receipt),
+                Err(Error::Deadline(_)) => {}
+                // The ring is broken, and will be at the next try.
+                Err(_) => return false,
             }
         }
         self.queue.in_flight() == 0

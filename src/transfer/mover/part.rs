@@ -1,5 +1,7 @@
 //! A part of a piece: what one stage, or one direct operation, moves.
 
+use std::ops::Range;
+
 use super::{Piece, pump::lost};
 use crate::{
     Result,
@@ -23,8 +25,11 @@ pub(super) enum Step {
     Fetch,
     /// Reads blocks into the stage, of which a part is to be written.
     Patch,
-    /// Writes the stage.
+    /// Writes the stage, whole blocks of it.
     Store,
+    /// Writes the request's bytes and no others, through the page cache, to stable storage: where their block reaches behind
+    /// the end of the file. Whole blocks would make the file longer than was asked for.
+    Exact,
 }
 
 /// A run of whole blocks of a file, and the bytes of it that the request is about.
@@ -46,7 +51,7 @@ pub(super) struct Part {
     pub(super) head: u64,
     /// Bytes of the request.
     pub(super) bytes: u64,
-    /// Bytes of this step that are done.
+    /// Bytes from the base that this step is done with.
     pub(super) done: u64,
     /// Errnos that were answered by trying again.
     pub(super) tries: u32,
@@ -68,12 +73,15 @@ impl Part {
         let (bytes, length) = (end.saturating_sub(at), end.next_multiple_of(block) - base);
         let step = match piece.direction {
             Direction::Read => Step::Fetch,
-            Direction::Write if bytes < length => Step::Patch,
-            Direction::Write => Step::Store,
+            Direction::Write if bytes == length => Step::Store,
+            Direction::Write if piece.lane.holds(base + length)? => Step::Patch,
+            Direction::Write => Step::Exact,
         };
         let memory = memory(piece, at, bytes)?;
         let of_piece = Self::of(piece, memory, step, reason);
-        Ok(Self { base, length, head: at - base, bytes, ..of_piece })
+        let head = at - base;
+        let done = if step == Step::Exact { head } else { 0 };
+        Ok(Self { base, length, head, bytes, done, ..of_piece })
     }
 
     fn direct(piece: &Piece<'_>, segment: &Segment) -> Result<Self> {
@@ -104,15 +112,14 @@ impl Part {
     /// Bytes from the base that this step must have done to be over.
     pub(super) fn needed(&self) -> u64 {
         match self.step {
-            Step::Direct | Step::Fetch => self.head + self.bytes,
+            Step::Direct | Step::Fetch | Step::Exact => self.head + self.bytes,
             Step::Patch | Step::Store => self.length,
         }
     }
 
-    /// Whether a step that has got so far is over. Behind the end of a file there is nothing to read.
+    /// Whether a step that has got so far is over.
     pub(super) fn is_over(&self, reached: u64) -> bool {
-        let ended = self.step == Step::Patch && self.base + reached >= self.lane.end();
-        reached >= self.needed() || ended
+        reached >= self.needed()
     }
 
     /// How many of the request's bytes lie before so many from the base.
@@ -122,19 +129,34 @@ impl Part {
 
     /// Where an operation that fell short goes on.
     pub(super) fn resume_at(&self, reached: u64) -> u64 {
-        let unit = if self.step == Step::Direct { self.lane.unit() } else { self.lane.block() };
+        let unit = match self.step {
+            Step::Direct => self.lane.unit(),
+            Step::Fetch | Step::Patch | Step::Store => self.lane.block(),
+            Step::Exact => 1,
+        };
         reached - reached % unit
     }
 
-    /// Whether it reads blocks to write them back.
-    fn rewrites(&self) -> bool {
-        self.direction == Direction::Write && self.step != Step::Direct && self.bytes < self.length
+    pub(super) fn writes(&self) -> bool {
+        self.direction == Direction::Write
     }
 
-    /// Whether two parts would each undo what the other writes to a block.
+    /// Whether it, or the page cache, reads what lies beside its bytes to write that back.
+    pub(super) fn rewrites(&self) -> bool {
+        self.writes() && self.step != Step::Direct && self.bytes < self.length
+    }
+
+    /// What it writes in the file, its own bytes or not. The page cache writes whole pages.
+    fn span(&self) -> Range<u64> {
+        let (start, end, page) = (self.base, self.base + self.length, self.lane.page());
+        if self.step == Step::Exact { start - start % page..end.next_multiple_of(page) } else { start..end }
+    }
+
+    /// Whether one of two parts would undo what the other writes: what it writes back, it may have read before.
     pub(super) fn undoes(&self, other: &Self) -> bool {
-        let apart = self.base + self.length <= other.base || other.base + other.length <= self.base;
-        self.rewrites() && other.rewrites() && !apart && self.lane.file().same(other.lane.file())
+        let (this, that) = (self.span(), other.span());
+        let one_rewrites = self.writes() && other.writes() && (self.rewrites() || other.rewrites());
+        one_rewrites && this.start < that.end && that.start < this.end && self.lane.file().holds_same(other.lane.file())
     }
 
     /// Hands its next operation to the queue.
@@ -147,9 +169,15 @@ impl Part {
                 Direction::Write => queue.write(pair, at, memory),
             };
         }
-        let ((staging, stage), pair) = staging.zip(self.stage).zip(self.lane.host()).ok_or_else(|| lost(self))?;
-        let blocks = staging.slice(stage, self.done, self.length)?;
-        if self.step == Step::Store { queue.write(pair, at, blocks) } else { queue.read(pair, at, blocks) }
+        let pair = if self.step == Step::Exact { self.lane.exact() } else { self.lane.host() };
+        let ((staging, stage), pair) = staging.zip(self.stage).zip(pair).ok_or_else(|| lost(self))?;
+        let end = if self.step == Step::Exact { self.needed() } else { self.length };
+        let staged = staging.slice(stage, self.done, end)?;
+        match self.step {
+            Step::Exact => queue.write_through(pair, at, staged),
+            Step::Store => queue.write(pair, at, staged),
+            Step::Direct | Step::Fetch | Step::Patch => queue.read(pair, at, staged),
+        }
     }
 }
 

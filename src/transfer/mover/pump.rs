@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     Error, Refusal, Result,
-    machine::Direction,
     transfer::{plan::Way, receipt::Receipt, summary::Summary},
 };
 
@@ -27,18 +26,19 @@ impl Mover {
     /// Executes the plans of `pieces`.
     pub(super) fn pump(&mut self, pieces: &[Piece<'_>], summaries: &mut [Summary]) -> Result<()> {
         self.run += 1;
-        (self.active, self.padded) = (0, false);
-        pieces.iter().for_each(|piece| piece.lane.witness().begin(|| self.queue.cached(piece.lane.file())));
+        self.active = 0;
         let moved = self.move_all(pieces, summaries);
         if moved.is_err() {
             self.drain(summaries);
         }
-        for (piece, summary) in pieces.iter().zip(summaries).filter(|(_, summary)| summary.direct > 0) {
-            let look = || self.queue.cached(piece.lane.file());
-            piece.lane.witness().end(self.run, false, look).into_iter().for_each(|sight| summary.seen(sight));
+        if let Err(Error::Deadline(_)) = moved {
+            summaries.iter_mut().for_each(Summary::cut_off);
         }
-        let cut = if self.padded { cut_padding(pieces) } else { Ok(()) };
-        moved.and(cut)
+        for (piece, summary) in pieces.iter().zip(summaries).filter(|(_, summary)| summary.direct > 0) {
+            let sight = piece.lane.direct().and_then(|pair| self.queue.sight(pair, self.run));
+            sight.into_iter().for_each(|sight| summary.seen(sight));
+        }
+        moved
     }
 
     fn move_all(&mut self, pieces: &[Piece<'_>], summaries: &mut [Summary]) -> Result<()> {
@@ -89,7 +89,14 @@ impl Mover {
     fn has_room_for(&self, part: &Part) -> bool {
         let stage = part.step == Step::Direct || self.staging.as_ref().is_some_and(|staging| staging.has_room());
         let place = self.queue.in_flight() < self.queue.depth();
-        place && stage && !self.flying.iter().flatten().any(|other| other.undoes(part))
+        place && stage && !self.is_undone(part)
+    }
+
+    /// Whether a part must wait for another. Most need not ask all that fly: what reads disturbs nobody, and whole blocks
+    /// disturb only those that are read to be written back.
+    fn is_undone(&self, part: &Part) -> bool {
+        let ask = part.writes() && (part.rewrites() || self.rewriting > 0);
+        ask && self.flying.iter().flatten().any(|other| other.undoes(part))
     }
 
     fn start(&mut self, mut part: Part, summaries: &mut [Summary]) -> Result<()> {
@@ -97,7 +104,7 @@ impl Mover {
         if let (Some(staging), true) = (&mut self.staging, part.step != Step::Direct) {
             part.stage = staging.take();
         }
-        if part.step == Step::Store && !self.fill(&part, summaries) {
+        if matches!(part.step, Step::Store | Step::Exact) && !self.fill(&part, summaries) {
             return Ok(());
         }
         self.issue(part)
@@ -107,6 +114,7 @@ impl Mover {
     pub(super) fn issue(&mut self, part: Part) -> Result<()> {
         match part.issue(&mut self.queue, self.staging.as_ref()) {
             Ok(id) => {
+                self.rewriting += usize::from(part.rewrites());
                 self.flying[id.place()] = Some(part);
                 Ok(())
             }
@@ -135,71 +143,14 @@ impl Mover {
     }
 
     pub(super) fn landed(&mut self, receipt: &Receipt) -> Option<Part> {
-        self.flying.get_mut(receipt.operation().place())?.take()
+        let part = self.flying.get_mut(receipt.operation().place())?.take()?;
+        self.rewriting -= usize::from(part.rewrites());
+        Some(part)
     }
-}
-
-/// Cuts files to the length that was written, where blocks were padded. A file that goes on behind the padding is another
-/// writer's as well, and is left alone: what follows the bytes there are zeroes, as in any gap.
-fn cut_padding(pieces: &[Piece<'_>]) -> Result<()> {
-    let writes = || pieces.iter().filter(|piece| piece.direction == Direction::Write);
-    for Piece { lane, .. } in writes() {
-        let file = lane.file();
-        let same = writes().map(|piece| piece.lane).filter(|lane| lane.file().same(file));
-        let end = same.map(super::Lane::end).max().unwrap_or(0);
-        let padded = end.next_multiple_of(lane.block());
-        if !file.is_block_device() && padded > end && file.end()? == padded {
-            file.truncate(end)?;
-        }
-    }
-    Ok(())
 }
 
 /// What no plan leads to.
 pub(super) fn lost(part: &Part) -> Error {
     let cause = format!("no way for {} bytes at {}", part.bytes, part.base + part.head);
     Error::Invalid(Refusal::new(part.lane.file(), cause, "report this as an error of the library"))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::{
-        machine::{
-            Access, Machine, Mock,
-            mock::{Cpu, Function, Port},
-        },
-        memory::Provider,
-        storage::File,
-        transfer::{Mover, Policy, Queue},
-    };
-
-    use super::*;
-
-    fn file(machine: &Machine) -> File {
-        File::open(machine, "/data/shards", Access::ReadWrite).expect("a file")
-    }
-
-    #[test]
-    fn padding_is_cut_and_what_another_writer_put_behind_it_is_not() {
-        let mut mock = Mock::new(Cpu::AmdZen);
-        let [port, ssd, peer] =
-            ["0000:00:01.0", "0000:01:00.0", "0000:02:00.0"].map(|at| at.parse().expect("an address"));
-        mock.function(&Function::port(port, None, Port::Root));
-        let ssd = mock.ssd(ssd, Some(port), 65_536).expect("an SSD");
-        mock.provider(peer, Some(port), 1 << 20);
-        mock.file("/data/shards", ssd, &[1; 1000]).expect("a file");
-        let machine = Machine::mock(mock);
-        let memory = Provider::find(&machine, peer).and_then(|provider| provider.allocate(4096)).expect("memory");
-        let mut mover = Mover::new(Queue::new(&machine, Default::default()).expect("a queue"), Policy::DirectOnly);
-        let lane = mover.bind(&file(&machine), &memory).expect("a lane");
-        let slice = memory.all();
-        let piece = [Piece { lane: &lane, direction: Direction::Write, offset: 0, memory: &slice }];
-        let other = file(&machine);
-        // ftruncate also makes a file longer.
-        for (long, left) in [(1024, 1000), (1000, 1000), (9000, 9000)] {
-            other.truncate(long).expect("room");
-            cut_padding(&piece).expect("cut");
-            assert_eq!(other.end().expect("an end"), left, "it had {long}");
-        }
-    }
 }

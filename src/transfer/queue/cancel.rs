@@ -35,12 +35,16 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the ring does not start what was taken, or knows no cancelling.
+    /// [`Error::Invalid`] for another queue's operation; [`Error::Io`] when the ring does not start what was taken, or knows no
+    /// cancelling.
     #[doc(alias = "IORING_OP_ASYNC_CANCEL")]
     pub fn cancel(&mut self, id: OperationId) -> Result<Fate> {
+        if id.queue != self.id {
+            return Err(Error::Invalid(Refusal::new("queue", "the operation is another queue's", "cancel it there")));
+        }
         self.submit()?;
         if self.flight.holds(id) {
-            self.ring.cancel(id.0).or_else(not_found).map_err(refused)?;
+            self.ring.cancel(id.tag).or_else(not_found).map_err(refused)?;
         }
         self.ring.gather();
         while let Some(receipt) = self.reap() {

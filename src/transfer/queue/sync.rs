@@ -55,7 +55,7 @@ impl Queue {
         let pair = self.pair(Target::file(file), None)?;
         let operation = Operation::new(Action::Sync, 0, None, &pair.registration);
         let id = self.flight.take(operation).map_err(|_| full(&pair))?;
-        let pushed = self.ring.push_sync(pair.registration.slot, id.0);
+        let pushed = self.ring.push_sync(pair.registration.slot, id.tag);
         self.taken(id, pushed, &pair)
     }
 }

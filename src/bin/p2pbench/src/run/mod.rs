@@ -191,12 +191,13 @@ impl<'a> Ready<'a> {
         measured: &mut Measured,
     ) -> Result<(), Failure> {
         let paths = &self.options.path;
-        let mut lanes = lanes(machine, job, pairs, paths)?;
-        // Before the measurement: what fails here is not worth measuring.
+        // Before the measurement: what fails here is not worth measuring. Before the pairs are bound, too: an unknown route is
+        // bound when it was proved.
         let verify = self.options.verify && paths.contains(&Path::Direct);
         let before = pairs.iter().filter(|_| verify);
         let before = before.map(|ends| verify::verify(machine, job, ends));
         let before = before.collect::<Result<Vec<u64>, _>>()?;
+        let mut lanes = lanes(machine, job, pairs, paths)?;
         if job.rw().writes() {
             pairs.iter().try_for_each(|ends| fill(&ends.peer.memory))?;
         }
