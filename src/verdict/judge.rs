@@ -125,7 +125,7 @@ impl JudgedSource<'_> {
         let ring = ring.get_or_init(|| ring::finding(machine).map(Arc::new));
         let access = self.access.get_or_init(|| access::finding(machine, &self.source).map(Arc::new));
         verdict.findings.extend([access.clone(), self.judge.memory(provider), ring.clone()].into_iter().flatten());
-        let module = module.get_or_init(|| module::open(machine).map_err(|finding| finding.map(Arc::new)));
+        let module = module.get_or_init(|| module::open(machine));
         verdict.ask(module);
         Ok(verdict)
     }

@@ -103,7 +103,7 @@ impl Verdict {
             ring::finding(machine),
         ];
         self.findings.extend(found.into_iter().flatten().map(Arc::new));
-        self.ask(&module::open(machine).map_err(|finding| finding.map(Arc::new)));
+        self.ask(&module::open(machine));
         self
     }
 

@@ -14,7 +14,7 @@ use crate::{
 const LOADED: &str = "/sys/module/p2pdma_user";
 
 /// Opens the module's node; else says why it cannot be used. A recorded machine says so where that was recorded.
-pub(super) fn open(machine: &Machine) -> Result<Module, Option<Finding>> {
+pub(super) fn open(machine: &Machine) -> Result<Module, Option<Arc<Finding>>> {
     let no_node = |errno| control::no_node(io::Error::from_raw_os_error(errno));
     let is_loaded = machine.facts().list(LOADED).is_ok();
     let (what, error) = match machine.module() {
@@ -26,7 +26,7 @@ pub(super) fn open(machine: &Machine) -> Result<Module, Option<Finding>> {
     };
     let evidence = Evidence::new(LOADED, if is_loaded { "loaded" } else { "not there" });
     let finding = Finding::new(what, Severity::No, error.refusal().clone()).only(Way::Module);
-    Err(Some(finding.seen([evidence])))
+    Err(Some(Arc::new(finding.seen([evidence]))))
 }
 
 /// Puts the running kernel's answers in the place of what could not be told: its distance for each route that is in doubt.

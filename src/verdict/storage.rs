@@ -76,7 +76,9 @@ fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
     let cause =
         format!("it lies on {layer}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)");
     let cure = match stack_switch(source.stack(), layer) {
-        Some(switch) => format!("{cure}; or use the p2pdma_user module, after `echo {switch} >{STACK_SWITCH}`"),
+        Some(switch) => format!(
+            "{cure}; or, after root's `echo {switch} >{STACK_SWITCH}`, go by the p2pdma_user module (`p2pbench run --way module`)"
+        ),
         None => cure.to_owned(),
     };
     let refusal = Refusal::new(source, cause, cure);

@@ -4,6 +4,7 @@
 //! SSD with every GPU: `PROVIDER CLIENT DISTANCE MAP_TYPE`, as `kmod/test/tree.c` gives them.
 
 mod cures;
+mod operator;
 mod tree;
 
 use std::{fs, path::Path};
