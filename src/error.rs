@@ -42,7 +42,7 @@ pub(crate) fn grant(path: impl fmt::Display, rights: &str) -> String {
 }
 
 /// As a shell takes it.
-fn quoted(path: &str) -> String {
+pub(crate) fn quoted(path: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._:+-".contains(letter);
     if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

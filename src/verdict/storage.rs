@@ -3,6 +3,7 @@
 use super::finding::{Finding, Severity, Way, What};
 use crate::{
     Refusal,
+    error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
     storage::{Evidence, Layer, LayerKind, Mount, Source, Stack},
 };
@@ -234,18 +235,23 @@ fn mapped_by_blocks(source: &Source, mount: &Mount, has: impl Fn(InodeFlags) -> 
 fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
     let block = source.dio_alignment().map_or(0, |dio| dio.offset.min(dio.memory));
     let devices = source.stack().queues().len();
+    let (file, copy) = (quoted(&source.to_string()), quoted(&format!("{source}.copy")));
     let (what, cause, cure) = match source.size() {
         _ if !nocow => (
             What::SilentlyBuffered,
             "btrfs checksums it: writes, and reads of compressed parts, are copied by CPU in spite of O_DIRECT, other \
              reads are checked by CPU",
-            "use a file made with chattr +C, or ext4 or xfs",
+            format!(
+                "copy it into one without checksums: `touch {copy} && chattr +C {copy} && cat {file} >{copy}`; or use ext4 or xfs"
+            ),
         ),
-        _ if devices != 1 => {
-            (What::TouchedByCpu, "btrfs on several devices may compute parity by CPU", "use btrfs on one device")
-        }
+        _ if devices != 1 => (
+            What::TouchedByCpu,
+            "btrfs on several devices may compute parity by CPU",
+            "use btrfs on one device".to_owned(),
+        ),
         Some(size) if size > u64::from(block) && block > 0 => return None,
-        _ => (What::SilentlyBuffered, "btrfs may keep so small a file in its tree", "use a larger file"),
+        _ => (What::SilentlyBuffered, "btrfs may keep so small a file in its tree", "use a larger file".to_owned()),
     };
     Some(Finding::new(what, Severity::No, Refusal::new(source, cause, cure)).seen(evidence(source, mount)))
 }
@@ -255,7 +261,10 @@ fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
 fn holes(source: &Source) -> Option<Finding> {
     let cause =
         "it has holes or preallocated parts without data: reads of those are refused, since the CPU would write zeroes";
-    let refusal = Refusal::new(source, cause, "copy it with `cp --sparse=never`");
+    // A clone would have the same holes.
+    let (file, copy) = (quoted(&source.to_string()), quoted(&format!("{source}.copy")));
+    let cure = format!("copy it: `cp --reflink=never --sparse=never {file} {copy}`");
+    let refusal = Refusal::new(source, cause, cure);
     source.has_holes().then(|| Finding::new(What::Holes, Severity::Warning, refusal))
 }
 

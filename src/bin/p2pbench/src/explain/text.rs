@@ -55,7 +55,7 @@ fn way(explained: &Explained<'_>, route: &Route) -> String {
     let devices: Vec<&Device> = devices.collect();
     let mut rows = Vec::new();
     for (index, device) in devices.iter().enumerate() {
-        rows.push(hop(route, device));
+        rows.push(hop(explained, route, device));
         let across = devices.get(index + 1).filter(|next| next.parent.is_none() && device.parent.is_none());
         rows.extend(across.into_iter().flat_map(|next| bridges(route, device, next)));
     }
@@ -72,14 +72,22 @@ fn bridges(route: &Route, from: &Device, to: &Device) -> Vec<[String; 4]> {
     names.iter().map(|device| row(&device.host_bridge)).collect()
 }
 
-fn hop(route: &Route, device: &Device) -> [String; 4] {
+fn hop(explained: &Explained<'_>, route: &Route, device: &Device) -> [String; 4] {
     let kind = device.kind.as_str().replace('_', " ");
     let driver = device.driver.as_deref().filter(|driver| *driver != "pcieport");
     let what = driver.map_or(kind.clone(), |driver| format!("{kind} ({driver})"));
     let link = device.link.map_or(String::new(), |link| link.to_string());
-    let notes = [line::slower(device), acs(device), line::iommu(device), turn(route, device)];
+    let slower = line::slower(device).map(|slower| slower + &limited(explained, device));
+    let notes = [slower, acs(device), line::iommu(device), turn(route, device)];
     let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
     [format!("  {}", device.address), what, link, notes]
+}
+
+/// Which end makes a link slower than the device: its port, or whatever happened when the two met.
+fn limited(explained: &Explained<'_>, device: &Device) -> String {
+    let best =
+        explained.topology.best_link(device.address).zip(device.max_link).filter(|(best, own)| best.is_below(own));
+    best.map_or(String::new(), |(best, _)| format!(" limited by its port to {best}"))
 }
 
 /// The bits that are on and matter: `ACS redirects (RR | CR)`.
