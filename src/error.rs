@@ -33,6 +33,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The command with which root lets a user have `path`: `rights` as chmod(1) names them.
+pub(crate) fn grant(path: impl fmt::Display, rights: &str) -> String {
+    let path = quoted(&path.to_string());
+    format!(
+        "have root run `chgrp GROUP {path} && chmod g+{rights} {path}`, GROUP being one of this user's (`id -Gn` lists them)"
+    )
+}
+
+/// As a shell takes it.
+pub(crate) fn quoted(path: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._:+-".contains(letter);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
 /// A system call that failed: which call, then (as its source) why.
 #[derive(Debug, thiserror::Error)]
 #[error("{call} failed")]
@@ -133,6 +147,12 @@ mod tests {
     fn a_refusal_is_one_line_whatever_it_is_made_of() {
         let refusal = Refusal::new("a\nb", "c\r\nd", "e");
         assert_eq!(refusal.to_string(), "a b: c  d; e");
+    }
+
+    #[test]
+    fn a_command_takes_any_path() {
+        assert!(grant("/dev/nvme0n1", "r").contains("`chgrp GROUP /dev/nvme0n1 && chmod g+r /dev/nvme0n1`"));
+        assert!(grant("/a b/it's", "rw").contains(r"chmod g+rw '/a b/it'\''s'`"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use super::{MAJOR, NODE};
-use crate::{Error, Refusal, SyscallError};
+use crate::{Error, Refusal, SyscallError, error::grant};
 
 type Kind = fn(Refusal) -> Error;
 
@@ -108,11 +108,10 @@ pub(crate) fn no_node(source: io::Error) -> Error {
     match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => {
             let cause = "the p2pdma_user module is not loaded";
-            Error::NotAllowed(Refusal::new(NODE, cause, "load it: modprobe p2pdma_user"))
+            Error::NotAllowed(Refusal::new(NODE, cause, "have root load it: `modprobe p2pdma_user`"))
         }
         Some(libc::EACCES | libc::EPERM) => {
-            let cure = "join the group that owns it (ls -l shows it), or have root grant access";
-            Error::NotAllowed(Refusal::new(NODE, "this user may not open it", cure))
+            Error::NotAllowed(Refusal::new(NODE, "this user may not open it", grant(NODE, "rw")))
         }
         _ => Error::syscall("open", NODE, source, "see what the kernel log says"),
     }
@@ -150,7 +149,7 @@ mod tests {
     fn without_the_module_or_its_rights_one_line_says_what_to_do() {
         let line = |errno| no_node(io::Error::from_raw_os_error(errno)).to_string();
         assert!(line(libc::ENOENT).contains("modprobe p2pdma_user"));
-        assert!(line(libc::EACCES).contains("join the group"));
+        assert!(line(libc::EACCES).contains("`chgrp GROUP /dev/p2pdma_user && "));
         assert!(other_version(7).to_string().contains("version 7"));
         for line in [line(libc::ENOENT), line(libc::EACCES), line(libc::EIO), other_version(7).to_string()] {
             assert!(line.starts_with(NODE) && line.lines().count() == 1, "{line}");

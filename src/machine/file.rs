@@ -16,7 +16,7 @@ use nix::{
 };
 
 use super::{Facts, InodeFlags, NotRecorded};
-use crate::{Error, Refusal, Result};
+use crate::{Error, Refusal, Result, error::grant};
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +141,29 @@ pub(crate) fn not_opened(path: &Path, source: io::Error) -> Error {
             "it is in use: it or a partition of it is mounted, swapped to, part of md or dm, or opened by another writer",
             "unmount or stop what uses it, or name another device",
         )),
+        Some(libc::EACCES) => Error::NotAllowed(Refusal::new(
+            path.display(),
+            format!("this user may not open it ({source})"),
+            grant(path.display(), "r"),
+        )),
         None if NotRecorded::is(&source) => Error::NotAllowed(Refusal::new(
             path.display(),
             "it was not recorded",
             "record the machine with `p2pbench record FILE --for PATH`",
         )),
         _ => Error::syscall("open", path.display(), source, "see what the kernel log says"),
+    }
+}
+
+/// What it means that a provider's `allocate` cannot be opened.
+pub(super) fn not_allocated(path: &str, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::EACCES) => {
+            let each = "each time its driver is bound, by hand or by a udev rule (SUBSYSTEM==\"pci\", TEST==\"p2pmem/allocate\")";
+            let cure = format!("{}, {each}", grant(path, "rw"));
+            Error::NotAllowed(Refusal::new(path, format!("this user may not open it ({source})"), cure))
+        }
+        _ => Error::syscall("open", path, source, "see what the kernel log says"),
     }
 }
 

@@ -14,12 +14,12 @@ use std::{
 use super::{
     Backing, MachineKind, Module, Seam, cachestat,
     facts::{Facts, resolve},
-    file::{self, Access, FileFacts, FileKind, OpenFile, not_a_file, not_opened},
+    file::{self, Access, FileFacts, FileKind, OpenFile, not_a_file, not_allocated, not_opened},
     module::OfModule,
     ring::{KernelRing, Ring, Setup},
     statx,
 };
-use crate::{Error, Result, control, pci::Address};
+use crate::{Result, control, pci::Address};
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +42,8 @@ impl Seam for Host {
     /// `p2pmem_alloc_mmap`), so there is nothing to do here but to open it.
     fn backing(&self, provider: Address, _length: usize) -> Result<Backing> {
         let path = format!("/sys/bus/pci/devices/{provider}/p2pmem/allocate");
-        let fd = fs::File::options()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|source| Error::syscall("open", &path, source, "see what the kernel log says"))?;
+        let fd =
+            fs::File::options().read(true).write(true).open(&path).map_err(|source| not_allocated(&path, source))?;
         Ok(Backing { fd: fd.into(), lease: None })
     }
 

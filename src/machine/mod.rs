@@ -53,7 +53,7 @@ pub use module::Module;
 pub use p2pmem::P2pmem;
 pub use recorder::Recorder;
 pub use ring::Entry;
-pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Setup, Submission, prepare};
+pub(crate) use ring::{Completion, Full, Place, Registrant, Ring, Setup, Submission, forbidden, prepare};
 pub use snapshot::{NotRecorded, Snapshot};
 
 /// A machine: this one, a mock, or the recorded facts of one. Cheap to clone; clones are the same machine.
@@ -111,6 +111,11 @@ pub(crate) trait Seam: fmt::Debug + Send + Sync {
 
     /// Pages of a range of an open file of this machine in the page cache; `None` where that cannot be told.
     fn cached(&self, file: BorrowedFd<'_>, range: Range<u64>) -> Option<u64>;
+
+    /// See [`Machine::may_open`].
+    fn may_open(&self, path: &Path) -> Result<()> {
+        self.open(path, Access::Read).map(drop)
+    }
 
     /// See [`Machine::missing`]: only a recording lacks facts.
     fn missing(&self) -> Vec<String> {
@@ -176,6 +181,11 @@ impl Machine {
 
     pub(crate) fn open(&self, path: &Path, access: Access) -> Result<OpenFile> {
         self.seam.open(path, access)
+    }
+
+    /// Whether this process may open a file for reading.
+    pub(crate) fn may_open(&self, path: &Path) -> Result<()> {
+        self.seam.may_open(path)
     }
 
     pub(crate) fn backing(&self, provider: Address, length: usize) -> Result<Backing> {

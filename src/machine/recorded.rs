@@ -12,7 +12,7 @@ use std::{
 use super::{
     Backing, MachineKind, Module, NotRecorded, Seam, Snapshot,
     facts::Facts,
-    file::{Access, FileFacts, OpenFile, memfd},
+    file::{Access, FileFacts, OpenFile, memfd, not_allocated, not_opened},
     ring::{Ring, Setup},
 };
 use crate::{Error, Refusal, Result, control, pci::Address};
@@ -61,13 +61,21 @@ impl Seam for Recorded {
         Err(only_facts(path.display(), "no file can be opened"))
     }
 
+    /// What was not recorded could be opened.
+    fn may_open(&self, path: &Path) -> Result<()> {
+        match self.snapshot.opened(&path.to_string_lossy()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(not_opened(path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Of no length it only asks whether the memory could be opened; a recorder remembers that.
     fn backing(&self, provider: Address, length: usize) -> Result<Backing> {
         let path = allocate(provider);
         match self.snapshot.read(&path) {
             Ok(_) if length == 0 => return Ok(Backing { fd: memfd(c"p2pdma recorded", 0)?, lease: None }),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Error::syscall("open", path, error, "see what the kernel log says"));
+                return Err(not_allocated(&path, error));
             }
             _ => {}
         }
@@ -75,7 +83,10 @@ impl Seam for Recorded {
     }
 
     fn module(self: Arc<Self>) -> Result<Module> {
-        Err(only_facts(control::NODE, "the module cannot be asked"))
+        match self.snapshot.read(control::NODE) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(control::no_node(error)),
+            _ => Err(only_facts(control::NODE, "the module cannot be asked")),
+        }
     }
 
     fn cached(&self, _file: BorrowedFd<'_>, _range: std::ops::Range<u64>) -> Option<u64> {

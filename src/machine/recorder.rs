@@ -17,7 +17,7 @@ use super::{
     ring::{Ring, Setup},
     snapshot::{Answer, Answers},
 };
-use crate::{Error, Result, pci::Address};
+use crate::{Error, Result, control, pci::Address};
 
 /// Wraps a machine, and remembers all facts that are read through it, to look at elsewhere.
 ///
@@ -144,8 +144,22 @@ impl Seam for Tape {
         backing
     }
 
+    /// A refusal is a fact as well, as in [`Self::backing`].
+    fn may_open(&self, path: &Path) -> Result<()> {
+        let opened = self.machine.may_open(path);
+        if let (Err(Error::NotAllowed(_)), Some(path)) = (&opened, path.to_str()) {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).at(path).open = Some(Err(libc::EACCES));
+        }
+        opened
+    }
+
     fn module(self: Arc<Self>) -> Result<Module> {
-        self.machine.module()
+        let module = self.machine.module();
+        let refused = control::no_node(io::Error::from_raw_os_error(libc::EACCES));
+        if module.as_ref().is_err_and(|error| error.refusal() == refused.refusal()) {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).at(control::NODE).read = Some(Err(libc::EACCES));
+        }
+        module
     }
 
     fn cached(&self, file: BorrowedFd<'_>, range: std::ops::Range<u64>) -> Option<u64> {

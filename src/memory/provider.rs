@@ -124,8 +124,17 @@ fn no_pool(facts: &dyn Facts, address: Address, driver: &str) -> Error {
         return Error::NotAllowed(Refusal::new(address, cause, "boot a kernel with CONFIG_PCI_P2PDMA=y"));
     }
     let cause = format!("its driver ({driver}) has given no memory to p2pdma");
-    let cure = "name an SSD with a CMB, or give a spare device to the p2pdma_user driver by driver_override, or have root \
-                write a GPU's address to /sys/bus/pci/drivers/p2pdma_user/provide";
+    let device = format!("/sys/bus/pci/devices/{address}");
+    let cure = match driver {
+        "none" => format!(
+            "name an SSD with a CMB, or have root give this device to the p2pdma_user driver: \
+             `echo p2pdma_user >{device}/driver_override; echo {address} >/sys/bus/pci/drivers_probe`"
+        ),
+        _ => format!(
+            "name an SSD with a CMB, or have root make this device a provider beside its driver: \
+             `echo {address} >/sys/bus/pci/drivers/p2pdma_user/provide`"
+        ),
+    };
     Error::NotFound(Refusal::new(address, cause, cure))
 }
 

@@ -148,6 +148,22 @@ impl Link {
         slower || (self.has_width() && max.has_width() && self.width < max.width)
     }
 
+    /// What a link between an end that is at best `self` and one that is at best `other` can be: the lower speed, the smaller
+    /// width. What is not known of one end does not limit.
+    ///
+    /// ```
+    /// use p2pdma::pci::{Link, LinkSpeed};
+    ///
+    /// let (ssd, slot) = (Link { speed: LinkSpeed::Gt32, width: 4 }, Link { speed: LinkSpeed::Gt16, width: 16 });
+    /// assert_eq!(ssd.capped(&slot), Link { speed: LinkSpeed::Gt16, width: 4 });
+    /// ```
+    #[must_use]
+    pub fn capped(&self, other: &Self) -> Self {
+        let speed = if other.speed == LinkSpeed::Unknown { self.speed } else { self.speed.min(other.speed) };
+        let width = if other.has_width() && self.has_width() { self.width.min(other.width) } else { self.width };
+        Self { speed, width }
+    }
+
     fn has_width(&self) -> bool {
         (1..=32).contains(&self.width)
     }

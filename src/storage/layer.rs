@@ -45,6 +45,15 @@ pub enum LayerKind {
     Loop,
     /// A namespace of an NVMe function, or one path to it: where the DMA is done.
     Namespace(Address),
+    /// An NVMe function that shows no namespace: there is nothing to read or write.
+    Controller {
+        /// Where it is.
+        function: Address,
+        /// Its driver, if it has one: only `nvme` shows namespaces.
+        driver: Option<String>,
+        /// What that driver says of it, if it does: `live`, `dead`.
+        state: Option<String>,
+    },
     /// Anything else: virtio, SCSI, NVMe over fabrics, a network filesystem's server.
     Other,
     /// Something lies here that facts do not tell, and why.
@@ -69,9 +78,11 @@ impl Layer {
     #[must_use]
     pub fn passes(&self) -> Option<bool> {
         match &self.kind {
-            LayerKind::Filesystem(_) | LayerKind::Partition | LayerKind::MultipathHead | LayerKind::Namespace(_) => {
-                Some(true)
-            }
+            LayerKind::Filesystem(_)
+            | LayerKind::Partition
+            | LayerKind::MultipathHead
+            | LayerKind::Namespace(_)
+            | LayerKind::Controller { .. } => Some(true),
             LayerKind::Dm(target) => target.passes(),
             // raid4, 5 and 6 compute parity; raid0, 1 and 10 clone the request (drivers/md/raid0.c, raid1.c, raid10.c).
             LayerKind::Md(level) => Some(["raid0", "raid1", "raid10", "linear"].contains(&level.as_str())),
@@ -83,7 +94,7 @@ impl Layer {
     /// Whether it is a block device, not a filesystem.
     #[must_use]
     pub fn is_block(&self) -> bool {
-        !matches!(self.kind, LayerKind::Filesystem(_) | LayerKind::Hidden(_))
+        !matches!(self.kind, LayerKind::Filesystem(_) | LayerKind::Controller { .. } | LayerKind::Hidden(_))
     }
 
     /// One word for the kind: `md`, `namespace`.
@@ -97,6 +108,7 @@ impl Layer {
             LayerKind::MultipathHead => "multipath_head",
             LayerKind::Loop => "loop",
             LayerKind::Namespace(_) => "namespace",
+            LayerKind::Controller { .. } => "controller",
             LayerKind::Other => "other",
             LayerKind::Hidden(_) => "hidden",
         }
@@ -113,6 +125,11 @@ impl Layer {
             LayerKind::MultipathHead => "NVMe multipath head".to_owned(),
             LayerKind::Loop => "loop".to_owned(),
             LayerKind::Namespace(function) => function.to_string(),
+            LayerKind::Controller { driver: None, .. } => "no driver".to_owned(),
+            LayerKind::Controller { driver: Some(driver), state: Some(state), .. } if state != "live" => {
+                format!("{driver}, {state}")
+            }
+            LayerKind::Controller { driver: Some(driver), .. } => format!("{driver}, no namespace"),
             LayerKind::Other => "no NVMe namespace of a PCI function".to_owned(),
             LayerKind::Hidden(why) => why.clone(),
         }

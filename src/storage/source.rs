@@ -2,10 +2,10 @@
 
 use std::{fmt, io, path::Path};
 
-use super::{Layer, LayerKind, Stack, block::Descent, namespaces};
+use super::{Evidence, Layer, LayerKind, Stack, block::Descent, namespaces};
 use crate::{
     Error, Refusal, Result,
-    machine::{Access, DioAlignment, FileFacts, FileKind, InodeFlags, Machine, not_a_file, not_opened},
+    machine::{Access, DioAlignment, Facts, FileFacts, FileKind, InodeFlags, Machine, not_a_file, not_opened},
     pci::Address,
 };
 
@@ -51,7 +51,7 @@ impl Source {
         let names = namespaces(machine, function).into_iter().map(|path| path.display().to_string());
         let name = names.chain(heads.map(|head| format!("/dev/{head}"))).next();
         let layer = name.and_then(|name| Descent::new(facts).device(&name));
-        let layer = layer.unwrap_or_else(|| Layer::new(function.to_string(), LayerKind::Namespace(function)));
+        let layer = layer.unwrap_or_else(|| controller(facts, function, &directory));
         Ok(Self::of_layer(machine, function.to_string(), layer))
     }
 
@@ -165,6 +165,20 @@ fn alignment(said: &FileFacts, stack: &Stack, access: Access) -> Option<DioAlign
         }
         (_, dio) => dio,
     }
+}
+
+/// A function that shows nothing to read: what its driver is, and what that says.
+fn controller(facts: &dyn Facts, function: Address, directory: &str) -> Layer {
+    let path = format!("/sys/bus/pci/devices/{function}");
+    let driver = facts.link_name(&format!("{directory}/driver"));
+    let name = facts.list(&format!("{directory}/nvme")).ok().and_then(|names| names.into_iter().next());
+    let state = name.and_then(|name| {
+        let value = facts.text(&format!("{directory}/nvme/{name}/state"))?;
+        Some(Evidence::new(format!("{path}/nvme/{name}/state"), value))
+    });
+    let seen = Evidence::new(format!("{path}/driver"), driver.as_deref().unwrap_or("none"));
+    let kind = LayerKind::Controller { function, driver, state: state.as_ref().map(|state| state.value.clone()) };
+    Layer { evidence: [seen].into_iter().chain(state).collect(), ..Layer::new(function.to_string(), kind) }
 }
 
 /// The class of an NVMe controller with the NVM command set.

@@ -38,7 +38,7 @@ impl Stack {
     #[must_use]
     pub fn functions(&self) -> Vec<Address> {
         let functions = self.layers().into_iter().filter_map(|(_, layer)| match layer.kind {
-            LayerKind::Namespace(function) => Some(function),
+            LayerKind::Namespace(function) | LayerKind::Controller { function, .. } => Some(function),
             _ => None,
         });
         functions.collect::<BTreeSet<_>>().into_iter().collect()

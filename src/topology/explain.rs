@@ -43,7 +43,7 @@ impl Findings<'_> {
         if !self.0.acs_redirect.is_empty() {
             remedies.extend(acs_remedies(&self.0.acs_redirect));
         } else if self.0.map_type == MapType::NotSupported {
-            remedies.push("put both below one PCIe switch, or use an AMD Zen processor or a listed Xeon".to_owned());
+            remedies.push(self.0.passage.reason.cure().to_owned());
         }
         for unknown in &self.0.unknown {
             if !remedies.contains(&unknown.remedy) {
@@ -61,12 +61,12 @@ fn acs_remedies(ports: &[Address]) -> [String; 3] {
     let commands: Vec<_> = ports.iter().map(|port| format!("setpci -s {port} ECAP_ACS+6.w=0:2c")).collect();
     [
         format!(
-            "boot with the kernel parameter pci=disable_acs_redir={} (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
+            "boot with the kernel parameter `pci=disable_acs_redir={}` (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
             list(ports, ";")
         ),
-        format!("boot with pci=config_acs={} (the same, bit by bit)", configured.join(";")),
+        format!("boot with `pci=config_acs={}` (the same, bit by bit)", configured.join(";")),
         format!(
-            "until the next boot: {} (before the provider's driver is bound: the kernel keeps its first answer; and IOMMU \
+            "until the next boot: `{}` (before the provider's driver is bound: the kernel keeps its first answer; and IOMMU \
              groups no longer tell the truth)",
             commands.join("; ")
         ),
@@ -75,8 +75,9 @@ fn acs_remedies(ports: &[Address]) -> [String; 3] {
 
 /// What could not be read and matters: ACS of these, and the host bridge where the traffic may have to pass it.
 pub(super) fn unknown(acs: &[Address], direct: Option<bool>, passage: &Passage) -> Vec<Unknown> {
-    let remedy = "run as the host's root (CAP_SYS_ADMIN), with /proc and /sys mounted; or ask the kernel through the \
-                  p2pdma_user module; or prove the route by a transfer";
+    let remedy = "run as the host's root (CAP_SYS_ADMIN), with /proc and /sys mounted; or let `p2pbench explain` ask the kernel \
+                  through the p2pdma_user module (`modprobe p2pdma_user` loads it, `chgrp GROUP /dev/p2pdma_user` lets a \
+                  group of yours use it); or prove the route by a transfer (`p2pbench run --verify`)";
     let unknown = |what| Unknown { what, remedy: remedy.to_owned() };
     let mut all: Vec<_> = acs.iter().map(|address| unknown(format!("ACS of {address}"))).collect();
     if direct != Some(true) && passage.allowed.is_none() {

@@ -66,7 +66,50 @@ pub(super) struct Listed {
     name: String,
     /// The first on its bus, with vendor and device; `None` where there is none.
     first: Option<(Address, u16, u16)>,
-    why: &'static str,
+    why: Why,
+    /// Whether it lies below a device, as that of VMD does.
+    below: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Empty,
+    NotListed,
+    NotLookedUp,
+    BelowOneOnly,
+    IfRootPort,
+    Listed,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "has no device that the kernel could look up",
+            Self::NotListed => "is not in the kernel's list",
+            Self::NotLookedUp => "is neither device 00.0 nor a root port, so that the kernel does not look it up",
+            Self::BelowOneOnly => "is in the kernel's list only for traffic below one host bridge",
+            Self::IfRootPort => "is in the kernel's list if it is a root port, which cannot be read",
+            Self::Listed => "is in the kernel's list",
+        }
+    }
+}
+
+impl Reason {
+    /// What would let traffic pass that may not.
+    pub(super) fn cure(&self) -> &'static str {
+        match self {
+            // Behind VMD an SSD has a domain and a host bridge of its own, that no list has (drivers/pci/controller/vmd.c).
+            Self::One(Listed { below: true, .. }) => {
+                "switch VMD off in the firmware, so that the SSD lies below the processor's own host bridge; or put both below \
+                 one PCIe switch"
+            }
+            Self::One(Listed { why: Why::BelowOneOnly, .. }) => {
+                "put both below one host bridge (into slots of one socket), or below one PCIe switch; or use an AMD Zen \
+                 processor or a Xeon that is listed for traffic between host bridges"
+            }
+            _ => "put both below one PCIe switch, or use an AMD Zen processor or a listed Xeon",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -82,7 +125,7 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, first, why } = self;
+        let (Self { name, first, .. }, why) = (self, self.why.as_str());
         match first {
             None => write!(f, "{name} {why}"),
             Some((address, vendor, device)) => {
@@ -125,24 +168,20 @@ fn by_list(topology: &Topology, provider: &Device, client: &Device) -> Passage {
 
 /// Kernel: `__host_bridge_whitelist`.
 fn listed(topology: &Topology, name: &str, same: bool) -> (Option<bool>, Listed) {
-    let first = topology.host_bridges.get(name).and_then(|bridge| topology.device(bridge.first));
-    let Some(first) = first else {
-        let why = "has no device that the kernel could look up";
-        return (Some(false), Listed { name: name.to_owned(), first: None, why });
+    let bridge = topology.host_bridges.get(name);
+    let below = bridge.is_some_and(|bridge| bridge.below.is_some());
+    let Some(first) = bridge.and_then(|bridge| topology.device(bridge.first)) else {
+        return (Some(false), Listed { name: name.to_owned(), first: None, why: Why::Empty, below });
     };
     let found = LIST.iter().find(|(vendor, device, _)| (*vendor, *device) == (first.vendor, first.device));
     let (allowed, why) = match (found, stands_for_bridge(first)) {
-        (None, _) => (Some(false), "is not in the kernel's list"),
-        (_, Some(false)) => {
-            (Some(false), "is neither device 00.0 nor a root port, so that the kernel does not look it up")
-        }
-        (Some((.., true)), _) if !same => {
-            (Some(false), "is in the kernel's list only for traffic below one host bridge")
-        }
-        (_, None) => (None, "is in the kernel's list if it is a root port, which cannot be read"),
-        (_, Some(true)) => (Some(true), "is in the kernel's list"),
+        (None, _) => (Some(false), Why::NotListed),
+        (_, Some(false)) => (Some(false), Why::NotLookedUp),
+        (Some((.., true)), _) if !same => (Some(false), Why::BelowOneOnly),
+        (_, None) => (None, Why::IfRootPort),
+        (_, Some(true)) => (Some(true), Why::Listed),
     };
-    (allowed, Listed { name: name.to_owned(), first: Some((first.address, first.vendor, first.device)), why })
+    (allowed, Listed { name: name.to_owned(), first: Some((first.address, first.vendor, first.device)), why, below })
 }
 
 /// Kernel: `pci_host_bridge_dev`. The first device counts if it is device 00.0 or a root port.

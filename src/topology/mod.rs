@@ -36,7 +36,7 @@ pub use route::{MapType, Narrowest, Route, Unknown};
 use crate::{
     error::{Error, Refusal, Result},
     machine::Machine,
-    pci::Address,
+    pci::{Address, Link},
 };
 
 /// Every PCI function of a machine, as a tree, at the time of the scan.
@@ -116,6 +116,15 @@ impl Topology {
     pub fn path(&self, address: Address) -> impl Iterator<Item = &Device> {
         let start = self.devices.find(address);
         start.into_iter().flat_map(|start| self.devices.way(start)).map(|index| &self.devices.all()[index])
+    }
+
+    /// The best that a function's link can be where it is: its own best, limited by that of the port above. `None` when its own
+    /// cannot be read.
+    #[must_use]
+    pub fn best_link(&self, address: Address) -> Option<Link> {
+        let device = self.device(address)?;
+        let port = device.parent.and_then(|port| self.device(port)?.max_link);
+        device.max_link.map(|own| port.map_or(own, |port| own.capped(&port)))
     }
 
     /// What the kernel says of a transfer in which `client` reads or writes the memory of `provider`.

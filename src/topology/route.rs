@@ -90,8 +90,8 @@ pub struct Route {
     /// might. With [`MapType::Unknown`] a distance means: there is a route, its kind alone is unknown.
     #[doc(alias = "pci_p2pdma_distance")]
     pub distance: Option<u32>,
-    /// The functions on the way, provider first, client last. Between host bridges, or between two root ports, both
-    /// ways up to the root bus.
+    /// The functions on the way, provider first, client last. Between host bridges, between two root ports and where ACS
+    /// redirects, both ways up to the root bus: then a function above both is there twice.
     pub path: Vec<Address>,
     /// Where the two ways meet; `None` when no PCI function is above both (or is both).
     pub common: Option<Address>,
@@ -119,6 +119,16 @@ impl Route {
             MapType::NotSupported => Some(false),
             _ => self.distance.map(|_| true),
         }
+    }
+
+    /// Takes the running kernel's own distance in the place of what was doubted.
+    pub(crate) fn settle(&mut self, distance: Option<u32>) {
+        self.map_type = match (distance, self.map_type) {
+            (None, _) => MapType::NotSupported,
+            (Some(_), MapType::NotSupported) => MapType::Unknown,
+            (Some(_), known) => known,
+        };
+        self.distance = distance;
     }
 
     /// Why the map type is what it is, in one line, with both devices named.
@@ -157,7 +167,7 @@ pub(super) fn calculate(topology: &Topology, provider: usize, client: usize) -> 
         client: to.address,
         map_type,
         distance: ways.distance().filter(|_| reaches),
-        path: ways.path(),
+        path: ways.taken(direct).path(),
         common: ways.common.map(|index| topology.devices.step(index).address),
         acs_redirect: ways.acs(Some(true)),
         unknown: explain::unknown(&ways.acs(None), direct, &passage),
@@ -226,6 +236,11 @@ impl<'a> Ways<'a> {
 
     fn distance(&self) -> Option<u32> {
         u32::try_from(self.hops()).ok()
+    }
+
+    /// The ways that traffic takes: what is redirected goes up to the host bridge, past the common port.
+    fn taken(&self, direct: Option<bool>) -> Self {
+        Self { common: self.common.filter(|_| direct != Some(false)), ..*self }
     }
 
     fn path(&self) -> Vec<Address> {

@@ -1,6 +1,6 @@
 //! From facts to devices: one pass over sysfs.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, fmt, io};
 
 use super::{
     Device, HostBridge, IommuGroup, Kind, Topology,
@@ -25,7 +25,18 @@ pub(super) fn scan(facts: &dyn Facts) -> Result<Topology> {
     }
     let devices = Devices::new(devices).map_err(orphaned)?;
     let cpu = facts.text("/proc/cpuinfo").map_or(Cpu::Unknown, |text| Cpu::from_cpuinfo(&text));
-    Ok(Topology { host_bridges: host_bridges(&devices), devices, cpu })
+    let topology = Topology { host_bridges: host_bridges(&devices), devices, cpu };
+    if let Some(bridge) = topology.host_bridges.values().find(|bridge| lies_below_itself(&topology, bridge)) {
+        return Err(broken(&bridge.name, "lies below itself"));
+    }
+    Ok(topology)
+}
+
+/// Of whoever climbs from host bridge to host bridge, some would never arrive.
+fn lies_below_itself(topology: &Topology, bridge: &HostBridge) -> bool {
+    let above = |bridge: &&HostBridge| topology.host_bridges.get(&topology.device(bridge.below?)?.host_bridge);
+    let climbed = std::iter::successors(Some(bridge), above).take(topology.host_bridges.len() + 1).skip(1);
+    climbed.into_iter().any(|above| above.name == bridge.name)
 }
 
 fn no_bus(error: io::Error) -> Error {
@@ -88,9 +99,9 @@ fn orphaned(Orphan { address, parent }: Orphan) -> Error {
     broken(address, &format!("lies below {parent}, which is not there"))
 }
 
-fn broken(address: Address, cause: &str) -> Error {
+fn broken(thing: impl fmt::Display, cause: &str) -> Error {
     let cure = "scan again: a device may just have come or gone";
-    Error::Invalid(Refusal::new(address, format!("the PCI tree does not hold together: it {cause}"), cure))
+    Error::Invalid(Refusal::new(thing, format!("the PCI tree does not hold together: it {cause}"), cure))
 }
 
 /// The first function seen of a host bridge is the lowest on its bus: a virtual function's own bus is a higher one.

@@ -71,12 +71,16 @@ pub enum What {
     AlignmentUnknown,
     /// A layer that facts do not tell.
     StackUnknown,
+    /// An SSD that has no block device: without its driver, without a namespace, or dead.
+    NoNamespace,
     /// Parts of the file hold no data; the CPU fills them in when they are read.
     Holes,
     /// The kernel allows no route: the DMA mapping gets `EREMOTEIO`, and the kernel logs a critical target error.
     NoRoute,
     /// The route could not be determined.
     RouteUnknown,
+    /// ACS redirects the traffic: there is a route, but through the host bridge.
+    AcsDetour,
     /// The kernel is not the one whose rules were applied.
     OtherKernel,
     /// The kernel bounces all DMA (swiotlb=force, confidential guests): I/O through the host bridge would hang.
@@ -93,8 +97,10 @@ pub enum What {
     ForeignMemory,
     /// The provider's memory is not meant for data.
     UnpublishedPool,
-    /// This user may not allocate the provider's memory.
+    /// This user may not open the storage, allocate the provider's memory or use the p2pdma_user module.
     NoPermission,
+    /// The p2pdma_user module is not loaded, or is another version's.
+    NoModule,
     /// This process may not use io_uring.
     RingForbidden,
 }
@@ -119,9 +125,11 @@ impl What {
             Self::Buffered => "buffered",
             Self::AlignmentUnknown => "alignment_unknown",
             Self::StackUnknown => "stack_unknown",
+            Self::NoNamespace => "no_namespace",
             Self::Holes => "holes",
             Self::NoRoute => "no_route",
             Self::RouteUnknown => "route_unknown",
+            Self::AcsDetour => "acs_detour",
             Self::OtherKernel => "other_kernel",
             Self::BounceForced => "bounce_forced",
             Self::HostHidden => "host_hidden",
@@ -131,6 +139,7 @@ impl What {
             Self::ForeignMemory => "foreign_memory",
             Self::UnpublishedPool => "unpublished_pool",
             Self::NoPermission => "no_permission",
+            Self::NoModule => "no_module",
             Self::RingForbidden => "ring_forbidden",
         }
     }
@@ -177,6 +186,7 @@ impl From<Finding> for Error {
     fn from(finding: Finding) -> Self {
         match finding.what {
             _ if finding.severity == Severity::Unknown => Self::NotAllowed(finding.refusal),
+            What::NoPermission | What::NoModule => Self::NotAllowed(finding.refusal),
             What::NoRoute | What::BounceForced => Self::NoRoute(finding.refusal),
             What::ForeignMemory | What::UnpublishedPool | What::NoPool => Self::ForeignProvider(finding.refusal),
             _ => Self::NoDirectIo(finding.refusal),

@@ -6,8 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, Verdict, memory, platform::Platform, ring, route, storage};
-use crate::{Result, machine::Machine, pci::Address, storage::Source, topology::Topology};
+use super::{Finding, Verdict, access, memory, module, platform::Platform, ring, route, storage};
+use crate::{
+    Result,
+    machine::{Machine, Module},
+    pci::Address,
+    storage::Source,
+    topology::Topology,
+};
 
 /// Judges pairs of one machine; what does not depend on the pair is read once.
 ///
@@ -33,6 +39,8 @@ pub struct Judge<'a> {
     memory: RefCell<BTreeMap<Address, Option<Arc<Finding>>>>,
     /// Of this process, once somebody asked.
     ring: OnceCell<Option<Arc<Finding>>>,
+    /// The module, or why this process cannot use it.
+    module: OnceCell<Result<Module, Option<Arc<Finding>>>>,
 }
 
 impl<'a> Judge<'a> {
@@ -45,6 +53,7 @@ impl<'a> Judge<'a> {
             platform: Platform::read(machine.facts()),
             memory: RefCell::default(),
             ring: OnceCell::new(),
+            module: OnceCell::new(),
         }
     }
 
@@ -62,6 +71,8 @@ impl<'a> Judge<'a> {
     pub fn source(&self, source: &Source) -> JudgedSource<'_> {
         JudgedSource {
             judge: self,
+            source: source.clone(),
+            access: OnceCell::new(),
             functions: source.stack().functions(),
             findings: storage::findings(source).into_iter().map(Arc::new).collect(),
         }
@@ -77,6 +88,9 @@ impl<'a> Judge<'a> {
 #[derive(Debug)]
 pub struct JudgedSource<'a> {
     judge: &'a Judge<'a>,
+    source: Source,
+    /// Of this process, once somebody asked.
+    access: OnceCell<Option<Arc<Finding>>>,
     functions: Vec<Address>,
     findings: Vec<Arc<Finding>>,
 }
@@ -106,11 +120,13 @@ impl JudgedSource<'_> {
     ///
     /// Those of [`Judge::judge`].
     pub fn with_memory(&self, provider: Address) -> Result<Verdict> {
+        let Judge { machine, ring, module, .. } = self.judge;
         let mut verdict = self.judge(provider)?;
-        verdict.findings.extend(self.judge.memory(provider));
-        let ring = self.judge.ring.get_or_init(|| ring::finding(self.judge.machine).map(Arc::new));
-        verdict.findings.extend(ring.clone());
-        verdict.findings.sort_by_key(|finding| finding.severity);
+        let ring = ring.get_or_init(|| ring::finding(machine).map(Arc::new));
+        let access = self.access.get_or_init(|| access::finding(machine, &self.source).map(Arc::new));
+        verdict.findings.extend([access.clone(), self.judge.memory(provider), ring.clone()].into_iter().flatten());
+        let module = module.get_or_init(|| module::open(machine));
+        verdict.ask(module);
         Ok(verdict)
     }
 }

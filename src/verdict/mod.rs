@@ -4,9 +4,11 @@
 //! before any I/O. Two refusals of the kernel have the same errno, `EREMOTEIO`, and are told apart here:
 //! [`What::QueueRefuses`] (the block stack) and [`What::NoRoute`] (the devices).
 
+mod access;
 mod finding;
 mod judge;
 mod memory;
+mod module;
 mod platform;
 mod ring;
 mod route;
@@ -16,6 +18,7 @@ use std::{mem::discriminant, sync::Arc};
 
 use crate::{
     Error, Result,
+    machine::Module,
     pci::Address,
     storage::Source,
     topology::{Route, Topology},
@@ -88,15 +91,29 @@ impl Verdict {
         storage::silently_buffered(source.as_ref()).map_or(Ok(()), |finding| Err(finding.into()))
     }
 
-    /// Judges also whether this process could allocate the provider's memory and move anything: on a live machine it asks for a
-    /// ring, and gives it back.
+    /// Judges also whether this process could open the storage, allocate the provider's memory, use the module and move anything:
+    /// on a live machine it asks for each, and gives it back. Where the module can be used, the running kernel's answer takes the
+    /// place of what could not be told about a route.
     #[must_use]
     pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {
         let machine = source.as_ref().machine();
-        self.findings.extend(memory::finding(machine, self.provider).map(Arc::new));
-        self.findings.extend(ring::finding(machine).map(Arc::new));
-        self.findings.sort_by_key(|finding| finding.severity);
+        let found = [
+            access::finding(machine, source.as_ref()),
+            memory::finding(machine, self.provider),
+            ring::finding(machine),
+        ];
+        self.findings.extend(found.into_iter().flatten().map(Arc::new));
+        self.ask(&module::open(machine));
         self
+    }
+
+    /// Asks the running kernel about routes in doubt, if the module can be used; else says why it cannot.
+    fn ask(&mut self, module: &Result<Module, Option<Arc<Finding>>>) {
+        match module {
+            Ok(module) => module::settle(module, &mut self.routes, &mut self.findings),
+            Err(finding) => self.findings.extend(finding.clone()),
+        }
+        self.findings.sort_by_key(|finding| finding.severity);
     }
 
     /// The answer for mapped peer memory.

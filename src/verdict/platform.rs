@@ -11,6 +11,8 @@ pub(super) struct Platform {
     pub(super) bounce_forced: Option<Evidence>,
     /// Set in a virtual machine.
     pub(super) hypervisor: Option<Evidence>,
+    /// Which one, as its firmware says.
+    pub(super) product: Option<Evidence>,
     /// The devices that Hyper-V offers, by name.
     vmbus: Vec<String>,
 }
@@ -26,6 +28,7 @@ impl Platform {
         Self {
             kernel: facts.text(release).map(|text| Evidence::new(release, text)),
             bounce_forced: swiotlb(facts).or(tdx).or_else(|| sev(facts)),
+            product: hypervisor.as_ref().and_then(|_| product(facts)),
             hypervisor,
             vmbus: facts.list(VMBUS).unwrap_or_default(),
         }
@@ -66,6 +69,12 @@ fn cpu_flag(facts: &dyn Facts, flag: &str) -> Option<Evidence> {
     let text = facts.text(path)?;
     let flags = text.lines().find_map(|line| line.strip_prefix("flags"))?;
     flags.split_whitespace().any(|word| word == flag).then(|| Evidence::new(path, flag))
+}
+
+/// `QEMU`, `Amazon EC2`, `Google`.
+fn product(facts: &dyn Facts) -> Option<Evidence> {
+    let path = "/sys/class/dmi/id/sys_vendor";
+    facts.text(path).map(|vendor| Evidence::new(path, vendor))
 }
 
 /// The device that only a guest with encrypted memory has (drivers/virt/coco/sev-guest). The flags of the processor say

@@ -14,6 +14,7 @@ use crate::{
 pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> impl Iterator<Item = Finding> {
     no_route(topology, route, platform)
         .into_iter()
+        .chain(acs_detour(topology, route))
         .chain(other_kernel(route, platform))
         .chain(bounce_forced(route, platform))
         .chain(host_hidden(topology, route, platform))
@@ -34,6 +35,13 @@ fn no_route(topology: &Topology, route: &Route, platform: &Platform) -> Option<F
     };
     let refusal = Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
     Some(Finding::new(what, severity, refusal).seen(acs(topology, route).chain(host_bridges(topology, route))))
+}
+
+/// The kernel allows it where it trusts the host bridge; it costs a way up and down, and what the root complex makes of it.
+fn acs_detour(topology: &Topology, route: &Route) -> Option<Finding> {
+    let is_detour = route.is_supported() == Some(true) && !route.acs_redirect.is_empty();
+    let refusal = || Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
+    is_detour.then(|| Finding::new(What::AcsDetour, Severity::Warning, refusal()).seen(acs(topology, route)))
 }
 
 /// The ports that redirect, with what is switched on there.
@@ -77,8 +85,33 @@ fn bounce_forced(route: &Route, platform: &Platform) -> Option<Finding> {
     Some(Finding::new(What::BounceForced, Severity::No, refusal).seen([forced.clone()]))
 }
 
-/// Hyper-V gives each device a host bridge of its own (drivers/pci/controller/pci-hyperv.c), below a VMBus device.
+/// In a virtual machine the tree is the hypervisor's invention.
 fn host_hidden(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
+    hyper_v(topology, route, platform).or_else(|| passed_through(topology, route, platform))
+}
+
+/// Vendors of devices that hypervisors make: QEMU's, virtio's, Bochs', VMware's, Xen's, Hyper-V's.
+const EMULATED: [u16; 6] = [0x1b36, 0x1af4, 0x1234, 0x15ad, 0x5853, 0x1414];
+
+/// A device of somebody else's was passed through: where it is plugged in, only the host knows, and there its traffic may be
+/// redirected by the ACS that passing through asks for.
+fn passed_through(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
+    let flag = platform.hypervisor.as_ref().filter(|_| route.is_supported() != Some(false))?;
+    let ends = [route.provider, route.client].into_iter().filter_map(|address| topology.device(address));
+    let device = ends.into_iter().find(|device| !EMULATED.contains(&device.vendor))?;
+    let hypervisor = platform.product.as_ref().map_or("a hypervisor", |product| &product.value);
+    let cause = format!(
+        "{} is passed through to this virtual machine ({hypervisor}), whose PCI tree says nothing of how the hardware is \
+         connected",
+        device.address
+    );
+    let refusal = Refusal::new(thing(route), cause, "prove the route by a transfer (`p2pbench run --verify`)");
+    let seen = [flag.clone()].into_iter().chain(platform.product.clone());
+    Some(Finding::new(What::HostHidden, Severity::Warning, refusal).seen(seen))
+}
+
+/// Hyper-V gives each device a host bridge of its own (drivers/pci/controller/pci-hyperv.c), below a VMBus device.
+fn hyper_v(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
     let ends = [route.provider, route.client].into_iter().filter(|_| platform.has_vmbus());
     let ends = ends.filter_map(|address| topology.device(address));
     let hidden = ends.map(|device| &device.directory).find(|directory| platform.is_below_vmbus(directory))?;

@@ -3,6 +3,7 @@
 use super::finding::{Finding, Severity, Way, What};
 use crate::{
     Refusal,
+    error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
     storage::{Evidence, Layer, LayerKind, Mount, Source, Stack},
 };
@@ -13,7 +14,8 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
     let queues = stack.queues().into_iter().filter_map(|layer| queue(source, layer));
     let layers = stack.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
     let checks = stack.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
-    let mut findings: Vec<_> = queues.chain(layers).chain(checks).collect();
+    let empty = stack.layers().into_iter().filter_map(|(_, layer)| no_namespace(source, layer));
+    let mut findings: Vec<_> = queues.chain(layers).chain(checks).chain(empty).collect();
     findings.extend(page_cache(source));
     let said = findings.iter().any(|finding| finding.severity == Severity::No && finding.is_in(Way::Module));
     findings.extend(beyond_module(source).filter(|_| !said));
@@ -32,18 +34,52 @@ fn no_function(source: &Source) -> Option<Finding> {
     source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal()))
 }
 
+/// An SSD that cannot be read at all is on no way to anywhere.
+fn no_namespace(source: &Source, layer: &Layer) -> Option<Finding> {
+    let LayerKind::Controller { function, driver, state } = &layer.kind else { return None };
+    let device = format!("/sys/bus/pci/devices/{function}");
+    let (cause, cure) = match (driver.as_deref(), state.as_deref()) {
+        (None, _) => (
+            "no driver is bound to it, so that it has no block device".to_owned(),
+            format!("have root run `modprobe nvme; echo {function} >/sys/bus/pci/drivers_probe`"),
+        ),
+        (Some("nvme"), Some("live") | None) => (
+            "it has no namespace".to_owned(),
+            "make one and attach it: nvme-create-ns(1), nvme-attach-ns(1)".to_owned(),
+        ),
+        (Some("nvme"), Some(state)) => (
+            format!("its controller is {state}"),
+            format!(
+                "see the kernel's log; have root run `echo 1 >{device}/remove; echo 1 >/sys/bus/pci/rescan`, else \
+                 replace it"
+            ),
+        ),
+        (Some(driver), _) => (
+            format!("its driver is {driver}, so that it has no block device"),
+            format!(
+                "have root give it back: `echo {function} >{device}/driver/unbind; echo >{device}/driver_override; echo {function} \
+                 >/sys/bus/pci/drivers_probe`"
+            ),
+        ),
+    };
+    let refusal = Refusal::new(source, cause, cure);
+    Some(Finding::new(What::NoNamespace, Severity::No, refusal).seen(layer.evidence.clone()))
+}
+
 /// Only the queue of an NVMe namespace takes mapped peer memory: nothing that is stacked on top inherits
 /// `BLK_FEAT_PCI_P2PDMA` (include/linux/blkdev.h, `BLK_FEAT_INHERIT_MASK`).
 fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
     let cure = match &layer.kind {
-        LayerKind::Namespace(_) | LayerKind::Hidden(_) => return None,
+        LayerKind::Namespace(_) | LayerKind::Controller { .. } | LayerKind::Hidden(_) => return None,
         LayerKind::MultipathHead => "boot with nvme_core.multipath=N",
         _ => "use the NVMe namespace itself, or ext4 or xfs directly on it",
     };
     let cause =
         format!("it lies on {layer}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)");
     let cure = match stack_switch(source.stack(), layer) {
-        Some(switch) => format!("{cure}; or use the p2pdma_user module, after `echo {switch} >{STACK_SWITCH}`"),
+        Some(switch) => format!(
+            "{cure}; or, after root's `echo {switch} >{STACK_SWITCH}`, go by the p2pdma_user module (`p2pbench run --way module`)"
+        ),
         None => cure.to_owned(),
     };
     let refusal = Refusal::new(source, cause, cure);
@@ -199,18 +235,23 @@ fn mapped_by_blocks(source: &Source, mount: &Mount, has: impl Fn(InodeFlags) -> 
 fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
     let block = source.dio_alignment().map_or(0, |dio| dio.offset.min(dio.memory));
     let devices = source.stack().queues().len();
+    let (file, copy) = (quoted(&source.to_string()), quoted(&format!("{source}.copy")));
     let (what, cause, cure) = match source.size() {
         _ if !nocow => (
             What::SilentlyBuffered,
             "btrfs checksums it: writes, and reads of compressed parts, are copied by CPU in spite of O_DIRECT, other \
              reads are checked by CPU",
-            "use a file made with chattr +C, or ext4 or xfs",
+            format!(
+                "copy it into one without checksums: `touch {copy} && chattr +C {copy} && cat {file} >{copy}`; or use ext4 or xfs"
+            ),
         ),
-        _ if devices != 1 => {
-            (What::TouchedByCpu, "btrfs on several devices may compute parity by CPU", "use btrfs on one device")
-        }
+        _ if devices != 1 => (
+            What::TouchedByCpu,
+            "btrfs on several devices may compute parity by CPU",
+            "use btrfs on one device".to_owned(),
+        ),
         Some(size) if size > u64::from(block) && block > 0 => return None,
-        _ => (What::SilentlyBuffered, "btrfs may keep so small a file in its tree", "use a larger file"),
+        _ => (What::SilentlyBuffered, "btrfs may keep so small a file in its tree", "use a larger file".to_owned()),
     };
     Some(Finding::new(what, Severity::No, Refusal::new(source, cause, cure)).seen(evidence(source, mount)))
 }
@@ -220,7 +261,10 @@ fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
 fn holes(source: &Source) -> Option<Finding> {
     let cause =
         "it has holes or preallocated parts without data: reads of those are refused, since the CPU would write zeroes";
-    let refusal = Refusal::new(source, cause, "copy it with `cp --sparse=never`");
+    // A clone would have the same holes.
+    let (file, copy) = (quoted(&source.to_string()), quoted(&format!("{source}.copy")));
+    let cure = format!("copy it: `cp --reflink=never --sparse=never {file} {copy}`");
+    let refusal = Refusal::new(source, cause, cure);
     source.has_holes().then(|| Finding::new(What::Holes, Severity::Warning, refusal))
 }
 

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
     Error,
-    machine::{Access, DioAlignment, InodeFlags, Machine, Mock, mock::Cpu, mock::Function},
+    machine::{
+        Access, DioAlignment, InodeFlags, Machine, Mock,
+        mock::{Cpu, Function, Port},
+    },
     storage::File,
 };
 
@@ -258,4 +261,102 @@ fn a_function_is_judged_by_its_namespace_and_others_are_refused() {
     assert_eq!((source.stack().top().name.as_str(), judge(&source, PEER).answer()), ("nvme0n1", Answer::Yes));
     let gpu = Source::of_function(&machine, PEER.parse().expect("an address"));
     assert!(matches!(gpu, Err(Error::Invalid(_))));
+}
+
+/// The first SSD without a block device: what it is bound to, and what its controller says.
+fn without_namespace(driver: Option<&str>, state: Option<&str>) -> Verdict {
+    let mut mock = switch();
+    let address = "0000:06:00.0".parse().expect("an address");
+    let driver = driver.map(str::to_owned);
+    mock.function(&Function { driver, ..Function::nvme(address, "0000:02:00.0".parse().ok()) });
+    let directory = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:06:00.0").expect("an SSD");
+    if let Some(state) = state {
+        mock.facts_mut().file(format!("{directory}/nvme/nvme7/state"), state);
+    }
+    judge(&Source::of_function(&Machine::mock(mock), address).expect("an SSD"), PEER)
+}
+
+#[test]
+fn an_ssd_without_a_block_device_is_no_and_its_cure_is_that_of_its_driver() {
+    let cases = [
+        (None, None, "no driver", "modprobe nvme; echo 0000:06:00.0 >/sys/bus/pci/drivers_probe`"),
+        (Some("vfio-pci"), None, "its driver is vfio-pci", "/0000:06:00.0/driver/unbind; "),
+        (Some("nvme"), Some("dead\n"), "its controller is dead", "/0000:06:00.0/remove; "),
+        (Some("nvme"), Some("live\n"), "it has no namespace", "nvme-create-ns(1)"),
+    ];
+    for (driver, state, cause, cure) in cases {
+        let verdict = without_namespace(driver, state);
+        assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::NoNamespace]), "{driver:?} {state:?}");
+        assert_eq!(verdict.routes().len(), 1, "the route is told all the same");
+        let refusal = &verdict.findings().next().expect("a finding").refusal;
+        assert!(refusal.cause.contains(cause) && refusal.cure.contains(cure), "{refusal}");
+    }
+}
+
+#[test]
+fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
+    let mut mock = switch();
+    let port =
+        Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
+    mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![What::AcsDetour]));
+    let finding = verdict.findings().next().unwrap();
+    assert!(finding.refusal.cure.contains("`pci=disable_acs_redir=0000:02:00.0`"), "{finding}");
+    assert!(finding.evidence[0].to_string().ends_with("/0000:02:00.0/config = ACS SV | RR | CR | UF"), "{finding:?}");
+}
+
+#[test]
+fn a_module_that_cannot_be_used_is_no_by_that_way_alone() {
+    for (errno, what) in [(libc::ENOENT, What::NoModule), (libc::EACCES, What::NoPermission)] {
+        let mut mock = switch();
+        mock.without_module(errno);
+        let source = Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD");
+        let verdict = judge(&source, PEER).and_memory(&source);
+        assert_eq!(summary(&verdict), (Answer::Yes, Answer::No, vec![what]));
+        assert!(matches!(verdict.require(Way::Module), Err(Error::NotAllowed(_))));
+    }
+}
+
+/// Without privilege ACS cannot be read; the module's DISTANCE is the running kernel's own answer.
+#[test]
+fn a_route_in_doubt_is_asked_of_the_kernel_through_the_module() {
+    let unprivileged = |no_module: bool| {
+        let mut mock = Mock::one_switch(Cpu::IntelUnlisted).expect("a machine");
+        let port = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:02:00.0").expect("a port");
+        mock.facts_mut().file_of_size(format!("{port}/config"), vec![0; 64], 4096);
+        if no_module {
+            mock.without_module(libc::ENOENT);
+        }
+        let source = Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD");
+        judge(&source, PEER).and_memory(&source)
+    };
+    let asked = unprivileged(false);
+    assert_eq!(summary(&asked), (Answer::Yes, Answer::Yes, vec![What::RouteUnknown]));
+    assert_eq!(asked.route().and_then(|route| route.distance), Some(4));
+    let evidence = &asked.findings().next().unwrap().evidence;
+    assert!(evidence.iter().any(|seen| seen.to_string() == "P2PDMA_USER_DISTANCE 0000:05:00.0 0000:03:00.0 = 4"));
+    let unknown = unprivileged(true);
+    assert_eq!(summary(&unknown), (Answer::Unknown, Answer::No, vec![What::NoModule, What::RouteUnknown]));
+    let cure = &unknown.findings().nth(1).unwrap().refusal.cure;
+    assert!(cure.contains("`modprobe p2pdma_user`"), "{cure}");
+}
+
+#[test]
+fn what_is_passed_through_to_a_virtual_machine_is_worth_a_warning() {
+    let judged = |vendor: u16| {
+        let mut mock = switch();
+        let facts = mock.facts_mut();
+        facts.file("/proc/cpuinfo", "vendor_id\t: AuthenticAMD\ncpu family\t: 23\nflags\t\t: fpu hypervisor\n");
+        facts.file("/sys/class/dmi/id/sys_vendor", "QEMU\n");
+        for ssd in ["0000:03:00.0", "0000:05:00.0"] {
+            let directory = crate::machine::Facts::link(&mock, &format!("/sys/bus/pci/devices/{ssd}")).expect("an end");
+            mock.facts_mut().file(format!("{directory}/vendor"), format!("{vendor:#06x}\n"));
+        }
+        judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER)
+    };
+    assert_eq!(summary(&judged(0x1b36)), (Answer::Yes, Answer::Yes, vec![]), "QEMU's own");
+    let passed = judged(0x144d);
+    assert_eq!(summary(&passed), (Answer::Yes, Answer::Yes, vec![What::HostHidden]));
+    assert!(passed.findings().next().unwrap().refusal.cause.contains("(QEMU)"), "{passed:?}");
 }

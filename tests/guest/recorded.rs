@@ -153,7 +153,9 @@ fn root_ports_recorded_by_nobody_hold_what_nobody_could_read() {
     assert!(outcome.file("replayed.tree").contains("is not in the kernel's list"));
     assert!(outcome.file("said.nobody").contains("record as root"), "{}", outcome.file("said.nobody"));
     assert!(
-        outcome.file("replayed.nobody.explain").contains("/mnt/part/secret: open: Permission denied (os error 13)")
+        outcome
+            .file("replayed.nobody.explain")
+            .contains("/mnt/part/secret: this user may not open it (Permission denied (os error 13))")
     );
 }
 

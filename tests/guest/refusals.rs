@@ -48,7 +48,7 @@ const CASES: [Refused; 9] = [
         command: "nobody $run",
         after: "",
         status: 3,
-        parts: ["/dev/nvme", "Permission denied (os error 13)", "run as root"],
+        parts: ["/dev/nvme", "Permission denied (os error 13)", "`chgrp GROUP /dev/nvme"],
     },
     Refused {
         name: "allocate",
@@ -56,7 +56,7 @@ const CASES: [Refused; 9] = [
         command: "nobody $run",
         after: "",
         status: 3,
-        parts: ["/p2pmem/allocate", "Permission denied (os error 13)", "run as root"],
+        parts: ["/p2pmem/allocate", "Permission denied (os error 13)", "`chgrp GROUP /sys/bus/pci/devices/0000:"],
     },
     Refused {
         name: "config",
@@ -72,7 +72,7 @@ const CASES: [Refused; 9] = [
         command: "$run",
         after: "echo 0 >/proc/sys/kernel/io_uring_disabled",
         status: 4,
-        parts: ["io_uring", "sysctl kernel.io_uring_disabled", "set kernel.io_uring_disabled=0"],
+        parts: ["io_uring", "sysctl kernel.io_uring_disabled=2", "`sysctl -w kernel.io_uring_disabled=0`"],
     },
     Refused {
         name: "seccomp",
@@ -80,7 +80,7 @@ const CASES: [Refused; 9] = [
         command: "seccomp $run",
         after: "",
         status: 4,
-        parts: ["io_uring", "a seccomp filter", "the container's profile"],
+        parts: ["io_uring", "a seccomp filter", "the container's seccomp profile"],
     },
     Refused {
         name: "full",

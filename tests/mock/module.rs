@@ -125,7 +125,7 @@ fn a_route_that_the_kernel_has_not_is_refused_with_every_word_of_the_verdict() {
 
 #[test]
 fn without_the_module_there_are_no_buffers_and_mapped_memory_as_ever() {
-    for (errno, cure) in [(2, "modprobe p2pdma_user"), (13, "join the group")] {
+    for (errno, cure) in [(2, "modprobe p2pdma_user"), (13, "`chgrp GROUP /dev/p2pdma_user")] {
         let mut mock = Mock::one_switch(Cpu::AmdZen).unwrap();
         mock.without_module(errno);
         let provider = Provider::find(&Machine::mock(mock), address(GPU)).unwrap();

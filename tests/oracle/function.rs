@@ -12,7 +12,7 @@ pub(crate) const TO_PCI: u8 = 7;
 pub(crate) const FROM_PCI: u8 = 8;
 
 /// The kernel's list of host bridges, and four that are not on it.
-const HOST_BRIDGES: [(u16, u16); 14] = [
+pub(crate) const HOST_BRIDGES: [(u16, u16); 14] = [
     (0x8086, 0x3c00),
     (0x8086, 0x3c01),
     (0x8086, 0x2f00),

@@ -1,13 +1,16 @@
 //! What was compared, and what differed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use p2pdma::{
     pci::Address,
-    topology::{MapType, Route},
+    topology::{MapType, Route, Topology},
 };
 
-use crate::{kernel::Verdict, user::Answer};
+use crate::{function::HOST_BRIDGES, kernel::Verdict, user::Answer};
+
+/// From so many trees on, every host bridge must have been met.
+const LONG: u64 = 500;
 
 /// As many differences are shown in full.
 const SHOWN: usize = 20;
@@ -23,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) unknown: u64,
     /// Pairs for which the module's DISTANCE knows a route.
     pub(crate) routes_of_module: u64,
+    /// The ids of the functions that stand for host bridges.
+    pub(crate) host_bridges: BTreeSet<(u16, u16)>,
     pub(crate) differences: Vec<String>,
 }
 
@@ -71,6 +76,18 @@ impl Tally {
         by_map_type.len() >= 2 && *acs_lists > 0 && (1..*pairs).contains(unknown) && *routes_of_module > 0
     }
 
+    pub(crate) fn host_bridges(&mut self, topology: &Topology) {
+        let first = topology.host_bridges().filter_map(|bridge| topology.device(bridge.first));
+        self.host_bridges.extend(first.map(|first| (first.vendor, first.device)));
+    }
+
+    /// Those that a run so long should have met, and has not: of the kernel's list and of none. So many trees leave none out by
+    /// chance: each has one or more host bridges, with one of some twenty ids.
+    pub(crate) fn not_met(&self) -> Vec<(u16, u16)> {
+        let all = HOST_BRIDGES.into_iter().filter(|id| !self.host_bridges.contains(id));
+        if self.trees < LONG { Vec::new() } else { all.collect() }
+    }
+
     fn differ(&mut self, seed: u64, who: &str, pair: (Address, Address), ours: &str, kernel: &Verdict) {
         let Verdict { distance, map_type, acs_redirect } = kernel;
         self.differences.push(format!(
@@ -91,6 +108,7 @@ impl Tally {
             self.routes_of_module,
             pairs - self.routes_of_module
         );
+        println!("host bridges of {} ids; not met: {:x?}", self.host_bridges.len(), self.not_met());
         for difference in self.differences.iter().take(SHOWN) {
             println!("{difference}");
         }

@@ -108,7 +108,8 @@ multipath() {
 gpu() {
 	local name=$1 size=$3 bus
 	place "$2"
+	shift 3
 	gpus=$((gpus + 1))
 	qemu -object "memory-backend-ram,id=$name-memory,size=$size,share=on"
-	device ivshmem-plain "id=$name" "memdev=$name-memory" "bus=$bus"
+	device ivshmem-plain "id=$name" "memdev=$name-memory" "bus=$bus" "$@"
 }

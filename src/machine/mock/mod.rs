@@ -82,6 +82,7 @@ impl Mock {
             Cpu::IntelUnlisted => ("processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n", 0x8086, 0x29c0),
         };
         mock.facts.file("/proc/cpuinfo", cpuinfo).file("/proc/sys/kernel/osrelease", "6.12.0-mock\n");
+        mock.facts.file("/sys/module/p2pdma_user/refcnt", "0\n");
         mock.function(&Function::new(at(0, 0), vendor, device, 0x06_0000));
         mock
     }
@@ -234,7 +235,7 @@ impl Mock {
     /// let mut mock = Mock::one_switch(Cpu::AmdZen)?;
     /// mock.without_module(2);
     /// let refused = Machine::mock(mock).module().unwrap_err();
-    /// assert!(refused.to_string().ends_with("load it: modprobe p2pdma_user"));
+    /// assert!(refused.to_string().ends_with("load it: `modprobe p2pdma_user`"));
     /// # Ok::<(), p2pdma::Error>(())
     /// ```
     pub fn without_module(&mut self, errno: i32) -> &mut Self {

@@ -14,10 +14,14 @@ use std::{
 
 use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 
-use super::{Completion, Full, Place, Registrant, Ring, Setup, Submission};
+use super::{
+    Completion, Full, Place, Registrant, Ring, Setup, Submission,
+    forbidden::{Forbidden, forbidden},
+};
 use crate::{
     Error, Refusal, Result, SyscallError,
     control::{Command, Direction, Transfer},
+    machine::host::Host,
 };
 
 /// Places in the file table: far more than files one queue works on, and below any sane limit on open files.
@@ -46,7 +50,7 @@ impl KernelRing {
         if setup.single_issuer {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
         }
-        let uring = builder.build(setup.depth).map_err(forbidden)?;
+        let uring = builder.build(setup.depth).map_err(refused)?;
         uring.submitter().register_files_sparse(FILES).map_err(|source| {
             Error::syscall("io_uring_register", "file table", source, "raise the limit on open files (ulimit -n)")
         })?;
@@ -63,20 +67,9 @@ impl KernelRing {
     }
 }
 
-/// io_uring_setup(2) says the same errno for several causes, each with its own cure.
-fn forbidden(source: io::Error) -> Error {
-    let (cause, cure) = match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => (
-            "this process may not use it (sysctl kernel.io_uring_disabled, a seccomp filter or a security module)",
-            "set kernel.io_uring_disabled=0, or allow io_uring_setup, _enter and _register in the container's profile",
-        ),
-        Some(libc::ENOSYS) => {
-            ("the kernel has none, or a seccomp filter hides it", "use a kernel with CONFIG_IO_URING")
-        }
-        Some(libc::ENOMEM) => ("no memory for the ring", "ask for a smaller depth or raise the limit on locked memory"),
-        Some(libc::EINVAL) => ("the kernel does not know a flag or the depth is out of range", "use Linux 6.12"),
-        _ => ("the kernel gave no ring", "see the errno"),
-    };
+/// The words are those of [`forbidden`], whoever asks.
+fn refused(source: io::Error) -> Error {
+    let Forbidden { cause, cure, .. } = forbidden(&Host, source.raw_os_error());
     let refusal = Refusal::new("io_uring", cause, cure);
     Error::Io { refusal, source: SyscallError { call: "io_uring_setup", source } }
 }

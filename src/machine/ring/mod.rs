@@ -2,6 +2,7 @@
 //!
 //! One trait, so that a queue runs on devices, on the mock and, where containers forbid io_uring, on threads.
 
+mod forbidden;
 mod kernel;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use super::module::Pair;
 use crate::control::Direction;
 
+pub(crate) use forbidden::forbidden;
 pub use io_uring::squeue::Entry;
 pub(crate) use kernel::KernelRing;
 

@@ -131,8 +131,59 @@ fn the_remedy_lists_the_ports_in_the_kernels_order() {
     let tree = Tree::new(ZEN, SWITCH).acs("01:00.0", 0x1d).acs("02:00.0", 0x1d).acs("02:01.0", 0x1d);
     let route = route(&tree);
     assert_eq!((route.map_type, route.distance), (MapType::ThruHostBridge, Some(4)));
-    let parameter = "pci=disable_acs_redir=0000:02:01.0;0000:01:00.0;0000:02:00.0 ";
+    let parameter = "`pci=disable_acs_redir=0000:02:01.0;0000:01:00.0;0000:02:00.0`";
     assert!(route.remedies()[0].contains(parameter), "{:?}", route.remedies());
+}
+
+#[test]
+fn what_is_redirected_goes_up_to_the_host_bridge_and_down_again() {
+    let route = route(&Tree::new(ZEN, SWITCH).acs("02:00.0", 0x1d));
+    let (up, down) = ([GPU, "02:01.0", "01:00.0", "00:01.0"], ["00:01.0", "01:00.0", "02:00.0", NVME]);
+    assert_eq!(route.path, addresses(&[up, down].concat()));
+    assert_eq!(route.common, Some("01:00.0".parse().unwrap()), "where the two ways meet all the same");
+}
+
+#[test]
+fn the_cure_is_that_of_the_host_bridge_in_the_way() {
+    let cure = |tree: &Tree| route(tree).remedies().concat();
+    assert!(cure(&Tree::new(XEON, &two_root_ports("8086:29c0"))).contains("a listed Xeon"));
+    assert!(cure(&Tree::new(XEON, &two_host_bridges("8086:2f00"))).contains("below one host bridge (into slots"));
+    let vmd = "
+        pci0000:00
+          0000:00:00.0 host 8086:09a2
+          0000:00:05.5 bridge
+            pci10000:e0
+              10000:e0:06.0 root 8086:352a
+                10000:e1:00.0 nvme
+          0000:00:06.0 root
+            0000:04:00.0 gpu
+    ";
+    let cure = route_between(&Tree::new(XEON, vmd), GPU, "10000:e1:00.0").remedies().concat();
+    assert!(cure.starts_with("switch VMD off in the firmware"), "{cure}");
+}
+
+#[test]
+fn a_host_bridge_inside_itself_is_an_error_that_names_it() {
+    let itself = "
+        pci0000:00
+          0000:00:02.0 root
+            pci0000:00
+              0000:00:01.0 root
+    ";
+    let each_other = "
+        pci0000:00
+          0000:00:02.0 root
+            pci0000:40
+              0000:40:01.0 root
+        pci0000:40
+          0000:40:02.0 root
+            pci0000:00
+              0000:00:01.0 root
+    ";
+    for tree in [itself, each_other] {
+        let error = scan(&Tree::new(ZEN, tree).facts()).expect_err("no tree").to_string();
+        assert!(error.starts_with("pci0000:00: ") && error.contains("it lies below itself"), "{error}");
+    }
 }
 
 #[test]

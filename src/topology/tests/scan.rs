@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::tree::{Tree, XEON};
+use super::tree::{Tree, XEON, ZEN};
 use crate::{
     Error,
     machine::Snapshot,
@@ -219,4 +219,24 @@ proptest! {
             prop_assert!(topology.path(at("01:00.0")).count() <= topology.devices().count());
         }
     }
+}
+
+#[test]
+fn the_best_link_is_limited_by_the_port_above() {
+    let tree = Tree::new(
+        ZEN,
+        "
+        pci0000:00
+          0000:00:01.0 root
+            0000:01:00.0 nvme
+    ",
+    );
+    let mut facts = tree.facts();
+    for (directory, speed, width) in [("0000:00:01.0", "16.0", 16), ("0000:00:01.0/0000:01:00.0", "32.0", 4)] {
+        let directory = format!("/sys/devices/pci0000:00/{directory}");
+        facts.file(format!("{directory}/max_link_speed"), format!("{speed} GT/s PCIe\n"));
+        facts.file(format!("{directory}/max_link_width"), format!("{width}\n"));
+    }
+    let topology = scan(&facts).expect("a tree");
+    assert_eq!(topology.best_link(at("01:00.0")).map(|link| link.to_string()).as_deref(), Some("16 GT/s x4"));
 }

@@ -3,7 +3,9 @@
 //! `P2PBENCH_BLESS=1` renews `tests/machines`: NAME is what `p2pbench record` wrote, NAME.kernel what the kernel answered for every
 //! SSD with every GPU: `PROVIDER CLIENT DISTANCE MAP_TYPE`, as `kmod/test/tree.c` gives them.
 
+mod commands;
 mod cures;
+mod operator;
 mod tree;
 
 use std::{fs, path::Path};

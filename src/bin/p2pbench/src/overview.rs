@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use p2pdma::{
+    Error,
     machine::{Machine, MachineKind},
     memory::Provider,
     pci::Address,
@@ -25,7 +26,7 @@ use crate::{
 /// machine the verdicts are all; for programs they are those of `topo`.
 pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Result<(), Failure> {
     let topology = Topology::scan(machine)?;
-    let pairs = Pairs::of(&topology)?;
+    let pairs = Pairs::of(machine, &topology)?;
     if !json {
         output.text(&verdicts(machine, &topology, &pairs))?;
     }
@@ -49,7 +50,7 @@ const NOT_MEASURED: &str = "\nA recorded machine can only be looked at: nothing 
 
 /// Asks the machine what an overview asks.
 pub(crate) fn look(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
-    let pairs = Pairs::of(topology)?;
+    let pairs = Pairs::of(machine, topology)?;
     verdicts(machine, topology, &pairs);
     best(machine, &pairs);
     Ok(())
@@ -85,7 +86,7 @@ fn best(machine: &Machine, pairs: &Pairs) -> Option<Pair> {
         let rank = (route.client == route.provider, provider.driver() == "nvme", route.distance);
         route.is_supported()?.then_some((rank, Pair { source, provider: route.provider, available }))
     };
-    pairs.routes().iter().filter_map(yes).min_by_key(|(rank, _)| *rank).map(|(_, pair)| pair)
+    pairs.routes().filter_map(yes).min_by_key(|(rank, _)| *rank).map(|(_, pair)| pair)
 }
 
 /// 1 MiB, 8 at a time; less of both where the pool is small.
@@ -129,12 +130,15 @@ fn on_the_mock(output: &mut Output, json: bool) -> Result<(), Failure> {
 /// No pair can be measured: the first route that the kernel refuses is the answer, then the first memory that may not be
 /// allocated, then what could not be told.
 fn refuse(machine: &Machine, pairs: &Pairs) -> Result<(), Failure> {
-    let routes = pairs.routes();
+    let routes: Vec<&Route> = pairs.routes().collect();
+    if let Some(finding) = pairs.in_the_way() {
+        return Err(Error::from(finding.clone()).into());
+    }
     if let Some(route) = routes.iter().find(|route| route.is_supported() == Some(false)) {
         return Err(Failure::of_route(route));
     }
-    for route in routes {
+    for route in &routes {
         Provider::find(machine, route.provider)?.may_be_allocated()?;
     }
-    Err(routes.first().map_or_else(Failure::nothing_to_pair, Failure::of_route))
+    Err(routes.first().map_or_else(Failure::nothing_to_pair, |route| Failure::of_route(route)))
 }

@@ -1,16 +1,19 @@
-//! Every SSD with every provider of peer memory, and what the kernel says of each such pair.
+//! Every SSD with every provider of peer memory, and the verdict on each such pair: that of `explain`, but for what depends on
+//! who asks.
 
 use std::fmt;
 
 use p2pdma::{
     Result,
-    machine::P2pmem,
+    machine::{Machine, P2pmem},
+    storage::Source,
     topology::{MapType, Route, Topology},
+    verdict::{Finding, Judge, Severity, Way},
 };
 
 use crate::text;
 
-/// The routes of a machine, by client, then by provider.
+/// The pairs of a machine, by client, then by provider.
 ///
 /// Displays as a line for each pair and, below them, why some cannot, or could do better, and what helps. Pairs with the
 /// same answer share a note: on a large machine there are hundreds of them.
@@ -23,35 +26,74 @@ use crate::text;
 ///     cure  put both below one PCIe switch, ...
 /// ```
 #[derive(Debug)]
-pub(crate) struct Pairs(Vec<Route>);
+pub(crate) struct Pairs(Vec<Pair>);
+
+/// The route between the two, and what of the storage is in the way of mapped memory.
+#[derive(Debug)]
+struct Pair {
+    route: Route,
+    storage: Option<Finding>,
+}
 
 impl Pairs {
-    pub(crate) fn of(topology: &Topology) -> Result<Self> {
-        let clients = topology.clients();
-        let pairs = clients.flat_map(|client| topology.providers().map(move |provider| (client, provider)));
-        let routes = pairs.map(|(client, provider)| topology.route(provider.address, client.address));
-        Ok(Self(routes.collect::<Result<_>>()?))
+    pub(crate) fn of(machine: &Machine, topology: &Topology) -> Result<Self> {
+        let judge = Judge::new(machine, topology);
+        let mut pairs = Vec::new();
+        for client in topology.clients() {
+            let source = judge.source(&Source::of_function(machine, client.address)?);
+            for provider in topology.providers() {
+                let verdict = source.judge(provider.address)?;
+                let route = topology.route(provider.address, client.address)?;
+                let against = verdict.findings().find(|finding| finding.is_in(Way::P2pmem)).cloned();
+                let storage = against.filter(|_| route.is_supported() == Some(true));
+                pairs.push(Pair { route, storage });
+            }
+        }
+        Ok(Self(pairs))
     }
 
-    pub(crate) fn routes(&self) -> &[Route] {
-        &self.0
+    pub(crate) fn routes(&self) -> impl ExactSizeIterator<Item = &Route> {
+        self.0.iter().map(|pair| &pair.route)
+    }
+
+    /// The first thing in the way of a pair whose route is allowed.
+    pub(crate) fn in_the_way(&self) -> Option<&Finding> {
+        self.0.iter().find_map(|pair| pair.storage.as_ref())
+    }
+}
+
+impl Pair {
+    fn cause(&self) -> String {
+        self.storage.as_ref().map_or_else(|| self.route.cause(), |finding| finding.refusal.cause.clone())
+    }
+
+    fn cures(&self) -> Vec<String> {
+        self.storage.as_ref().map_or_else(|| self.route.remedies(), |finding| vec![finding.refusal.cure.clone()])
+    }
+
+    /// An entry that might be missing in a list of ACS ports is not worth a note where the answer is known.
+    fn is_as_good_as_can_be(&self) -> bool {
+        let known = matches!(self.route.map_type, MapType::BusAddr | MapType::ThruHostBridge);
+        known && self.route.acs_redirect.is_empty() && self.storage.is_none()
     }
 }
 
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let notes = Note::all(&self.0);
-        let rows: Vec<_> = self.0.iter().map(|route| row(route, &notes)).collect();
+        let rows: Vec<_> = self.0.iter().map(|pair| row(pair, &notes)).collect();
         text::columns(&rows).iter().try_for_each(|line| writeln!(f, "{line}"))?;
         notes.iter().try_for_each(|note| write!(f, "\n{note}"))
     }
 }
 
-fn row(route: &Route, notes: &[Note<'_>]) -> [String; 6] {
-    let verdict = match route.is_supported() {
-        Some(true) => "direct",
-        Some(false) => "NO ROUTE",
-        None => "UNKNOWN",
+fn row(pair: &Pair, notes: &[Note<'_>]) -> [String; 6] {
+    let Pair { route, storage } = pair;
+    let verdict = match (route.is_supported(), storage) {
+        (Some(true), None) => "direct",
+        (Some(true), Some(finding)) if finding.severity == Severity::No => "NOT DIRECT",
+        (Some(false), _) => "NO ROUTE",
+        (None, _) | (_, Some(_)) => "UNKNOWN",
     };
     [
         format!("{} -> {}", route.client, route.provider),
@@ -59,7 +101,7 @@ fn row(route: &Route, notes: &[Note<'_>]) -> [String; 6] {
         route.map_type.to_string(),
         route.distance.map_or(String::new(), |distance| format!("distance {distance}")),
         ceiling(route),
-        notes.iter().find(|note| note.speaks_of(route)).map_or(String::new(), Note::mark),
+        notes.iter().find(|note| note.speaks_of(pair)).map_or(String::new(), Note::mark),
     ]
 }
 
@@ -77,7 +119,7 @@ fn ceiling(route: &Route) -> String {
 struct Note<'a> {
     number: usize,
     /// The first of them, which stands for all.
-    route: &'a Route,
+    pair: &'a Pair,
     remedies: Vec<String>,
     /// How many pairs it speaks of.
     pairs: usize,
@@ -85,31 +127,25 @@ struct Note<'a> {
 
 impl<'a> Note<'a> {
     /// One for each kind of answer with each cure, in the order of the pairs.
-    fn all(routes: &'a [Route]) -> Vec<Self> {
+    fn all(pairs: &'a [Pair]) -> Vec<Self> {
         let mut notes: Vec<Self> = Vec::new();
-        for route in routes.iter().filter(|route| !is_as_good_as_can_be(route)) {
-            match notes.iter_mut().find(|note| note.speaks_of(route)) {
+        for pair in pairs.iter().filter(|pair| !pair.is_as_good_as_can_be()) {
+            match notes.iter_mut().find(|note| note.speaks_of(pair)) {
                 Some(note) => note.pairs += 1,
-                None => notes.push(Self { number: notes.len() + 1, route, remedies: route.remedies(), pairs: 1 }),
+                None => notes.push(Self { number: notes.len() + 1, pair, remedies: pair.cures(), pairs: 1 }),
             }
         }
         notes
     }
 
-    fn speaks_of(&self, route: &Route) -> bool {
-        let same = self.route.map_type == route.map_type && self.route.is_supported() == route.is_supported();
-        same && !is_as_good_as_can_be(route) && self.remedies == route.remedies()
+    fn speaks_of(&self, pair: &Pair) -> bool {
+        let kind = |pair: &Pair| (pair.route.map_type, pair.route.is_supported());
+        kind(self.pair) == kind(pair) && !pair.is_as_good_as_can_be() && self.remedies == pair.cures()
     }
 
     fn mark(&self) -> String {
         format!("[{}]", self.number)
     }
-}
-
-/// An entry that might be missing in a list of ACS ports is not worth a note where the answer is known.
-fn is_as_good_as_can_be(route: &Route) -> bool {
-    let known = matches!(route.map_type, MapType::BusAddr | MapType::ThruHostBridge);
-    known && route.acs_redirect.is_empty()
 }
 
 impl fmt::Display for Note<'_> {
@@ -120,7 +156,7 @@ impl fmt::Display for Note<'_> {
             2 => format!(" (and likewise the other pair marked {mark})"),
             pairs => format!(" (and likewise the {} other pairs marked {mark})", pairs - 1),
         };
-        f.write_str(&text::paragraph(&format!("{mark} why   "), &(self.route.cause() + &likewise)))?;
+        f.write_str(&text::paragraph(&format!("{mark} why   "), &(self.pair.cause() + &likewise)))?;
         let label = format!("{:width$} cure  ", "", width = mark.len());
         f.write_str(&text::paragraph(&label, &self.remedies.join("; or ")))
     }
@@ -155,15 +191,16 @@ pub(crate) fn pool(p2pmem: &P2pmem) -> String {
 #[cfg(test)]
 mod tests {
     use p2pdma::machine::{
-        Machine, Mock,
+        Mock,
         mock::{Cpu, Function, Port},
     };
 
     use super::*;
 
     fn displayed(mock: Mock) -> String {
-        let topology = Topology::scan(&Machine::mock(mock)).expect("a topology");
-        Pairs::of(&topology).expect("pairs").to_string()
+        let machine = Machine::mock(mock);
+        let topology = Topology::scan(&machine).expect("a topology");
+        Pairs::of(&machine, &topology).expect("pairs").to_string()
     }
 
     /// A switch with an SSD and peer memory below it, whose downstream ports redirect.
@@ -195,7 +232,7 @@ mod tests {
         let start = "0000:03:00.0 -> 0000:04:00.0  NO ROUTE  not_supported  [1]\n\n[1] why   traffic";
         assert!(text.starts_with(start), "{text}");
         assert!(text.contains("\n    cure  boot with the kernel parameter"), "{text}");
-        assert!(text.contains("pci=disable_acs_redir=0000:02:01.0;0000:02:00.0 "), "whole, to be copied: {text}");
+        assert!(text.contains("`pci=disable_acs_redir=0000:02:01.0;0000:02:00.0`"), "whole, to be copied: {text}");
     }
 
     #[test]

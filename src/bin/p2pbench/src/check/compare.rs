@@ -36,7 +36,11 @@ pub(super) fn slow_links(node: &Node, expectation: Option<&Expectation>) -> Vec<
     let named = |address: &Address| expectation.is_some_and(|expectation| expectation.links.contains_key(address));
     let slow = ends.into_iter().filter(|(address, device)| device.is_downtrained() && !named(address));
     let entry = |device: &Device| {
-        let (link, max) = device.link.zip(device.max_link)?;
+        // What the slot does not offer, nobody can have by reseating.
+        let (link, max) = device.link.zip(node.topology.best_link(device.address))?;
+        if !link.is_below(&max) {
+            return None;
+        }
         let refusal = Refusal::new(device.address, format!("its link runs at {link} and could at {max}"), cure(device));
         Some(Entry::new("slow_link", Severity::Warning, refusal))
     };

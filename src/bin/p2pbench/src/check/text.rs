@@ -68,6 +68,11 @@ fn stable(text: &str) -> String {
 }
 
 fn stable_part(part: &str) -> String {
+    if let Some(rest) =
+        part.strip_prefix("nvme-subsys").filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    {
+        return format!("nvme-subsys*{}", rest.trim_start_matches(|next: char| next.is_ascii_digit()));
+    }
     let end = part.find(|next: char| !next.is_ascii_alphanumeric() && next != ':').unwrap_or(part.len());
     let (word, rest) = part.split_at(end);
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -89,6 +94,10 @@ mod tests {
     #[test]
     fn names_that_differ_between_equal_nodes_are_left_out() {
         assert_eq!(stable("it lies on nvme3n1 (NVMe multipath head)"), "it lies on nvme* (NVMe multipath head)");
+        assert_eq!(
+            stable("/virtual/nvme-subsystem/nvme-subsys1/nvme1n1"),
+            "/virtual/nvme-subsystem/nvme-subsys*/nvme*"
+        );
         assert_eq!(stable("/sys/class/nvme/nvme0/nvme0c0n1 = x"), "/sys/class/nvme/nvme*/nvme* = x");
         assert_eq!(
             stable("after `echo 259:5=0000:01:00.0,0000:02:00.0 >/sys/x`"),

@@ -118,7 +118,9 @@ fn alignment(source: &Source) -> Option<Alignment> {
 impl StackLayer {
     fn new(depth: usize, layer: &Layer) -> Self {
         let (function, options) = match &layer.kind {
-            LayerKind::Namespace(function) => (Some(function.to_string()), None),
+            LayerKind::Namespace(function) | LayerKind::Controller { function, .. } => {
+                (Some(function.to_string()), None)
+            }
             LayerKind::Filesystem(mount) => (None, Some(mount.options.clone())),
             _ => (None, None),
         };

@@ -34,7 +34,19 @@ fn verdict(explained: &Explained<'_>) -> String {
         Answer::Unknown => "UNKNOWN",
     };
     let ways = Way::ALL.map(|way| format!("{} {}", way.as_str(), verdict.way(way).as_str())).join(", ");
-    format!("{answer}  {source} -> {}  ({ways})", verdict.provider())
+    let line = format!("{answer}  {source} -> {}  ({ways})", verdict.provider());
+    match (verdict.way(Way::P2pmem), verdict.way(Way::Module)) {
+        (Answer::No | Answer::Unknown, Answer::Yes) => format!("{line}\n{}", by_module(explained)),
+        _ => line,
+    }
+}
+
+/// The way that is open must be asked for.
+fn by_module(explained: &Explained<'_>) -> String {
+    let Explained { source, verdict, .. } = explained;
+    let top = source.stack().top();
+    let path = if top.is_block() { format!("/dev/{}", top.name.replace('!', "/")) } else { source.to_string() };
+    format!("by the module: `p2pbench run --source {path} --peer {} --way module`", verdict.provider())
 }
 
 /// The functions from the NVMe function to the provider, a line each, and what it comes to.
@@ -43,30 +55,39 @@ fn way(explained: &Explained<'_>, route: &Route) -> String {
     let devices: Vec<&Device> = devices.collect();
     let mut rows = Vec::new();
     for (index, device) in devices.iter().enumerate() {
-        rows.push(hop(route, device));
+        rows.push(hop(explained, route, device));
         let across = devices.get(index + 1).filter(|next| next.parent.is_none() && device.parent.is_none());
-        rows.extend(across.into_iter().flat_map(|next| bridges(device, next)));
+        rows.extend(across.into_iter().flat_map(|next| bridges(route, device, next)));
     }
     let mut lines: String = text::columns(&rows).iter().map(|line| format!("{line}\n")).collect();
     lines += &text::paragraph("  ", &sum(route));
     lines
 }
 
-/// Between two functions of root buses lies what is no function: one host bridge, or two.
-fn bridges(from: &Device, to: &Device) -> Vec<[String; 4]> {
-    let row = |name: &String| [format!("  {name}"), "host bridge".to_owned(), String::new(), String::new()];
+/// Between two functions of root buses lies what is no function: one host bridge, or two. What ACS redirects turns there.
+fn bridges(route: &Route, from: &Device, to: &Device) -> Vec<[String; 4]> {
+    let turn = if route.common.is_some() { "traffic turns here" } else { "" };
+    let row = |name: &String| [format!("  {name}"), "host bridge".to_owned(), String::new(), turn.to_owned()];
     let names = if from.host_bridge == to.host_bridge { &[from][..] } else { &[from, to] };
     names.iter().map(|device| row(&device.host_bridge)).collect()
 }
 
-fn hop(route: &Route, device: &Device) -> [String; 4] {
+fn hop(explained: &Explained<'_>, route: &Route, device: &Device) -> [String; 4] {
     let kind = device.kind.as_str().replace('_', " ");
     let driver = device.driver.as_deref().filter(|driver| *driver != "pcieport");
     let what = driver.map_or(kind.clone(), |driver| format!("{kind} ({driver})"));
     let link = device.link.map_or(String::new(), |link| link.to_string());
-    let notes = [line::slower(device), acs(device), line::iommu(device), turn(route, device)];
+    let slower = line::slower(device).map(|slower| slower + &limited(explained, device));
+    let notes = [slower, acs(device), line::iommu(device), turn(route, device)];
     let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
     [format!("  {}", device.address), what, link, notes]
+}
+
+/// Which end makes a link slower than the device: its port, or whatever happened when the two met.
+fn limited(explained: &Explained<'_>, device: &Device) -> String {
+    let best =
+        explained.topology.best_link(device.address).zip(device.max_link).filter(|(best, own)| best.is_below(own));
+    best.map_or(String::new(), |(best, _)| format!(" limited by its port to {best}"))
 }
 
 /// The bits that are on and matter: `ACS redirects (RR | CR)`.
@@ -79,7 +100,7 @@ fn acs(device: &Device) -> Option<String> {
 }
 
 fn turn(route: &Route, device: &Device) -> Option<String> {
-    (route.common == Some(device.address)).then(|| "traffic turns here".to_owned())
+    (route.common == Some(device.address) && route.acs_redirect.is_empty()).then(|| "traffic turns here".to_owned())
 }
 
 /// What bounds the ceiling: `0000:03:00.0 at 16 GT/s x4, 128b/130b, in packets of 128 bytes behind headers of 20`

@@ -158,7 +158,7 @@ impl Document {
             rules: RULES,
             host_bridges: topology.host_bridges().map(Bridge::new).collect(),
             devices: topology.devices().map(|device| Function::new(machine, device)).collect(),
-            pairs: pairs.routes().iter().map(Pair::new).collect(),
+            pairs: pairs.routes().map(Pair::new).collect(),
             candidates: candidates(topology),
         }
     }

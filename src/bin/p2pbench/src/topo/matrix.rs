@@ -65,7 +65,7 @@ pub(super) fn head(device: &Device) -> String {
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes a second")]
 fn cell(route: &Route) -> String {
     let word = match route.map_type {
-        _ if route.client == route.provider => return "SELF".to_owned(),
+        _ if route.client == route.provider && route.is_supported() == Some(true) => return "SELF".to_owned(),
         MapType::BusAddr => "SWITCH",
         MapType::ThruHostBridge => "BRIDGE",
         MapType::NotSupported => return "NO".to_owned(),

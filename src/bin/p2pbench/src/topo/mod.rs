@@ -34,7 +34,7 @@ pub(crate) fn command(
 ) -> Result<(), Failure> {
     let format = format(options, json)?;
     let topology = Topology::scan(machine)?;
-    let pairs = Pairs::of(&topology)?;
+    let pairs = Pairs::of(machine, &topology)?;
     match format {
         TopoFormat::Json => output.json(&Document::new(machine, &topology, &pairs))?,
         TopoFormat::Tree => output.text(&text(machine, &topology, &pairs))?,
@@ -46,7 +46,7 @@ pub(crate) fn command(
 
 /// Asks the machine what every form of its topology asks.
 pub(crate) fn look(machine: &Machine, topology: &Topology) -> Result<(), Failure> {
-    let pairs = Pairs::of(topology)?;
+    let pairs = Pairs::of(machine, topology)?;
     let _ = Document::new(machine, topology, &pairs);
     let _ = (text(machine, topology, &pairs), matrix(machine, topology));
     Ok(())
@@ -64,7 +64,7 @@ fn format(options: &TopoOptions, json: bool) -> Result<TopoFormat, Failure> {
 
 fn text(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
     let mut text = format!("{}\n\n{}\n", MachineFacts::of(machine).headline(), Tree::new(machine, topology));
-    if !pairs.routes().is_empty() {
+    if pairs.routes().len() > 0 {
         text += &format!("client -> provider, by the rules of Linux {RULES}:\n{pairs}");
     }
     text + &pairs::missing(topology)
@@ -85,7 +85,7 @@ mod tests {
     fn a_machine_without_ssd_and_peer_memory_says_what_would_change_that() {
         let machine = Machine::mock(Mock::new(Cpu::AmdZen));
         let topology = Topology::scan(&machine).expect("a topology");
-        let text = text(&machine, &topology, &Pairs::of(&topology).expect("pairs"));
+        let text = text(&machine, &topology, &Pairs::of(&machine, &topology).expect("pairs"));
         assert!(text.contains("peer memory  none: ") && text.contains("p2pdma_user driver"), "{text}");
         assert!(text.contains("SSD          none: ") && !text.contains("->"), "{text}");
     }

@@ -69,7 +69,7 @@ fn each_thing_that_is_not_as_expected_is_a_finding() {
     let cases = [
         ("ssds = 2", "ssds = 3", "ssds node"),
         ("providers = 1", "providers = 2", "providers node"),
-        ("ssds = 2", "ssds = 2\nmodule = \"0.1\"", "module node"),
+        ("module = \"loaded\"", "module = \"0.1\"", "module node"),
         ("6.12.0-mock", "6.13", "kernel node"),
         ("ssds = 2", "ssds = 2\nparameters = [\"iommu=pt\"]", "parameter node"),
         ("\"0000:03:00.0\" = \"16 GT/s x4\"", "\"0000:03:00.0\" = \"16 GT/s x8\"", "link 0000:03:00.0"),
