@@ -183,3 +183,4 @@ module_exit(main_exit);
 
 MODULE_DESCRIPTION("Peer-to-peer DMA for user space");
 MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

@@ -197,7 +197,8 @@ static int route_parse(const char *text, struct route_member *members)
 	unsigned int major, minor;
 	int end = 0, rc = 0;
 
-	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end)
+	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end ||
+	    major > MAJOR(~0U) || minor > MINORMASK)
 		return -EINVAL;
 	members->disk = MKDEV(major, minor);
 	text += end;
