@@ -372,19 +372,17 @@ static int buffer_open(struct call *call, struct buffer *buffer)
 int buffer_alloc(struct call *call)
 {
 	struct p2pdma_user_alloc *args = call->args;
+	struct pci_dev *pdev __free(pci_dev_put) = provider_device(&args->provider);
 	struct buffer *buffer;
-	struct pci_dev *pdev;
 	int rc;
 
 	if (args->reserved || args->provider.reserved)
 		return -EOPNOTSUPP;
 	if (!args->length || args->length > LONG_MAX - PAGE_SIZE)
 		return -EINVAL;
-	pdev = provider_device(&args->provider);
 	if (!pdev)
 		return -ENODEV;
 	buffer = buffer_new(pdev, NULL, PAGE_ALIGN(args->length));
-	pci_dev_put(pdev);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
 	rc = buffer_scrub(buffer);
