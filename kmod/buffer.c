@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
+#include <linux/user_namespace.h>
 
 #include "internal.h"
 
@@ -189,6 +190,20 @@ static int buffer_fill(struct buffer *buffer, struct dma_buf *dmabuf)
 	return rc;
 }
 
+/*
+ * Who is charged. Whoever makes a user namespace is all the users that it maps, so that subordinate
+ * ids are no way round the limit; those of a container that root made are users as any.
+ */
+static kuid_t buffer_owner(void)
+{
+	const struct user_namespace *ns = current_user_ns();
+	kuid_t owner = current_uid();
+
+	for (; ns->parent && !uid_eq(ns->owner, GLOBAL_ROOT_UID); ns = ns->parent)
+		owner = ns->owner;
+	return owner;
+}
+
 /* Of @dmabuf if there is one, else of the device's pool */
 static struct buffer *buffer_new(struct pci_dev *pdev, struct dma_buf *dmabuf, u64 length)
 {
@@ -198,10 +213,10 @@ static struct buffer *buffer_new(struct pci_dev *pdev, struct dma_buf *dmabuf, u
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
 	buffer->length = length;
-	buffer->owner = dmabuf ? INVALID_UID : current_uid();
-	device_lock(&pdev->dev);
-	rc = buffer_check_device(pdev, dmabuf) ?: provider_add(pdev, buffer);
-	device_unlock(&pdev->dev);
+	buffer->owner = dmabuf ? INVALID_UID : buffer_owner();
+	buffer->readonly = dmabuf && !(dmabuf->file->f_mode & FMODE_WRITE);
+	scoped_guard(device, &pdev->dev)
+		rc = buffer_check_device(pdev, dmabuf) ?: provider_add(pdev, buffer);
 	if (rc) {
 		kfree(buffer);
 		return ERR_PTR(rc);
@@ -305,6 +320,8 @@ static int buffer_copy(struct call *call)
 	if (!args->length || args->length > P2PDMA_USER_MAX_LENGTH ||
 	    !buffer_holds(buffer, args->offset, args->length))
 		return -EINVAL;
+	if (in && buffer->readonly)
+		return -EBADF;
 	bounce = kvmalloc(min(args->length, BUFFER_STEP), GFP_KERNEL_ACCOUNT);
 	if (!bounce)
 		return -ENOMEM;
@@ -355,19 +372,17 @@ static int buffer_open(struct call *call, struct buffer *buffer)
 int buffer_alloc(struct call *call)
 {
 	struct p2pdma_user_alloc *args = call->args;
+	struct pci_dev *pdev __free(pci_dev_put) = provider_device(&args->provider);
 	struct buffer *buffer;
-	struct pci_dev *pdev;
 	int rc;
 
 	if (args->reserved || args->provider.reserved)
 		return -EOPNOTSUPP;
 	if (!args->length || args->length > LONG_MAX - PAGE_SIZE)
 		return -EINVAL;
-	pdev = provider_device(&args->provider);
 	if (!pdev)
 		return -ENODEV;
 	buffer = buffer_new(pdev, NULL, PAGE_ALIGN(args->length));
-	pci_dev_put(pdev);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
 	rc = buffer_scrub(buffer);

@@ -96,7 +96,13 @@ static int dmabuf_add_entries(struct buffer *buffer)
 	return buffer_end(buffer) < buffer->length ? -EXDEV : 0;
 }
 
-/* Pins and maps. What the driver still moves or clears is waited for. */
+/*
+ * What the driver still moves or clears is waited for: no longer than that may take, as an unbind
+ * waits meanwhile.
+ */
+#define DMABUF_PATIENCE		(10 * HZ)
+
+/* Pins and maps. */
 static int dmabuf_pin(struct buffer *buffer)
 {
 	struct dma_buf_attachment *attachment = buffer->attachment;
@@ -112,9 +118,10 @@ static int dmabuf_pin(struct buffer *buffer)
 		rc = PTR_ERR(buffer->table);
 		goto unpin;
 	}
-	rc = dma_resv_wait_timeout(resv, DMA_RESV_USAGE_KERNEL, true, MAX_SCHEDULE_TIMEOUT);
-	if (rc >= 0)
+	rc = dma_resv_wait_timeout(resv, DMA_RESV_USAGE_KERNEL, true, DMABUF_PATIENCE);
+	if (rc > 0)
 		return 0;
+	rc = rc ?: -ETIMEDOUT;
 	dma_buf_unmap_attachment(attachment, buffer->table, DMA_BIDIRECTIONAL);
 unpin:
 	dma_buf_unpin(attachment);

@@ -148,10 +148,8 @@ static int donor_claim(struct provider *provider, int bar)
 {
 	struct pci_dev *pdev = provider->pdev;
 	size_t length = pci_resource_len(pdev, bar);
-	struct attribute allocate = { .name = "allocate" };
 	void *claim;
 
-	sysfs_remove_file_from_group(&pdev->dev.kobj, &allocate, "p2pmem");
 	claim = pci_alloc_p2pmem(pdev, length);
 	if (claim && page_to_phys(virt_to_page(claim)) == pci_resource_start(pdev, bar)) {
 		provider->claim = claim;
@@ -173,9 +171,31 @@ void donor_unclaim(struct provider *provider)
 	donor_announce(provider->pdev, false);
 }
 
+/*
+ * A claim is for the whole pool, and takes "allocate" away: not from a driver that made its pool
+ * itself, nor with other memory in it than ours.
+ *
+ * Return: as donor_refusal().
+ */
+static const char *donor_pool_refusal(struct pci_dev *pdev, int bar)
+{
+	int other;
+
+	if (!rcu_access_pointer(pdev->p2pdma))
+		return NULL;
+	if (!donor_left_pages(pdev))
+		return "its driver gives memory to p2pdma itself; REGISTER may work as it is";
+	for (other = 0; other < PCI_STD_NUM_BARS; other++)
+		if (other != bar && donor_has_pages(pdev, other))
+			return "another BAR was provided before; name that one";
+	return NULL;
+}
+
 static int donor_provide(struct provider *provider, int bar)
 {
+	struct attribute allocate = { .name = "allocate" };
 	struct pci_dev *pdev = provider->pdev;
+	const char *refusal;
 	int rc;
 
 	if (!device_is_bound(&pdev->dev)) {
@@ -190,7 +210,14 @@ static int donor_provide(struct provider *provider, int bar)
 	bar = donor_choose_bar(pdev, bar);
 	if (bar < 0)
 		return bar;
+	refusal = donor_pool_refusal(pdev, bar);
+	if (refusal) {
+		pci_err(pdev, "provide: BAR %d: %s\n", bar, refusal);
+		return -EINVAL;
+	}
 	rc = donor_has_pages(pdev, bar) ? 0 : donor_give(pdev, bar);
+	/* Also where that failed: what there is of a pool is ours, for the next attempt */
+	sysfs_remove_file_from_group(&pdev->dev.kobj, &allocate, "p2pmem");
 	return rc ?: donor_claim(provider, bar);
 }
 
@@ -198,8 +225,8 @@ static ssize_t provide_store(struct device_driver *driver, const char *text, siz
 {
 	struct p2pdma_user_address address;
 	int bar = donor_bar, end = provider_parse(text, &address), rc;
+	struct pci_dev *pdev __free(pci_dev_put) = NULL;
 	struct provider *provider;
-	struct pci_dev *pdev;
 
 	if (end < 0 || (text[end] == ' ' ? kstrtoint(text + end + 1, 10, &bar) :
 				!sysfs_streq(text + end, ""))) {
@@ -211,15 +238,13 @@ static ssize_t provide_store(struct device_driver *driver, const char *text, siz
 		pr_err("provide: there is no device %s; see lspci -D\n", text);
 		return -ENODEV;
 	}
-	device_lock(&pdev->dev);
+	guard(device)(&pdev->dev);
 	provider = provider_get(pdev);
-	rc = PTR_ERR_OR_ZERO(provider);
-	if (!rc) {
-		rc = donor_provide(provider, bar);
-		provider_put(provider);
-	}
-	device_unlock(&pdev->dev);
-	pci_dev_put(pdev);
+	if (IS_ERR(provider))
+		return PTR_ERR(provider);
+	rc = donor_provide(provider, bar);
+	if (rc)
+		provider_put(provider);	/* else it is the claim's */
 	return rc ?: length;
 }
 static DRIVER_ATTR_WO(provide);

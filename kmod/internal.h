@@ -14,6 +14,7 @@
 #ifndef _P2PDMA_USER_INTERNAL_H
 #define _P2PDMA_USER_INTERNAL_H
 
+#include <linux/cleanup.h>
 #include <linux/completion.h>
 #include <linux/fs.h>
 #include <linux/list.h>
@@ -81,9 +82,9 @@ struct provider {
 	struct completion idle;		/* users was killed and has become zero */
 	struct list_head entry;		/* in the list of providers */
 	struct list_head buffers;
-	/* By the lock of the device: */
-	bool revoked;
-	void *claim;			/* all of its pool, so that nobody gets of it */
+	unsigned int holders;		/* buffers, the claim, and who is looking */
+	bool revoked;			/* all of its memory is given back */
+	void *claim;			/* by the device's lock: all of its pool, for nobody */
 	size_t claim_length;
 };
 
@@ -120,7 +121,8 @@ struct buffer {
 	unsigned int capacity;		/* for so many runs */
 	unsigned int count;		/* of runs; 0: the memory is gone */
 	u64 length;			/* in bytes */
-	kuid_t owner;			/* who allocated it; invalid if it is registered */
+	kuid_t owner;			/* who is charged; invalid if it is registered */
+	bool readonly;			/* nothing may be written to it */
 	struct dma_buf_attachment *attachment;	/* if it is registered */
 	struct sg_table *table;		/* likewise */
 };
@@ -154,6 +156,7 @@ struct pair {
 	u32 access;			/* P2PDMA_USER_ACCESS_* */
 	u32 memory_align;		/* of offsets in the buffer */
 	u32 offset_align;		/* of positions and lengths */
+	u32 nowait_length;		/* I/O up to here is told not to sleep */
 };
 
 int pair_bind(struct call *call);

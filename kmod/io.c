@@ -185,10 +185,9 @@ static ssize_t io_call(struct io *io)
 }
 
 /*
- * Which submissions may not sleep. A file system is told by IOCB_NOWAIT. A block device is not: it
- * would refuse each bio that it must split, which is every large one, and from then on io-wq would
- * do all the work. Without the flag it sleeps only where it has no tags left, or for dirty pages in
- * the page cache, and these are looked for here.
+ * Which submissions may not sleep: IOCB_NOWAIT says so. Larger I/O of a block device, see struct
+ * pair, goes without, or io-wq would do all of it; it sleeps only where the device has no tags
+ * left, or for dirty pages in the page cache, and these are looked for here.
  */
 static int io_may_sleep(struct io *io, bool nonblock)
 {
@@ -200,7 +199,7 @@ static int io_may_sleep(struct io *io, bool nonblock)
 		return 0;
 	if (!(target->f_mode & FMODE_NOWAIT))
 		return -EAGAIN;
-	if (S_ISREG(file_inode(target)->i_mode))
+	if (io->length <= io->pair->nowait_length)
 		io->kiocb.ki_flags |= IOCB_NOWAIT;
 	else if (filemap_range_needs_writeback(target->f_mapping, position,
 					       position + io->length - 1))
@@ -249,6 +248,9 @@ static ssize_t io_start(struct io *io, bool nonblock)
  * Tells whether the data went through the page cache. For reads the file system clears IOCB_DIRECT.
  * For writes it does not, nor does a block device that could not empty its page cache; but what was
  * written that way is there now, where direct I/O leaves nothing of its range.
+ *
+ * Not seen is a write whose range somebody kept dirtying by a mapping, so that the cache could not
+ * be emptied (-ENOTBLK), if the file system emptied it after the buffered write, as ext4 tries.
  */
 static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 {
@@ -315,8 +317,9 @@ static void io_finish(struct io_uring_cmd *cmd, unsigned int issue_flags)
 }
 
 /*
- * In any context. A file system that met an extent it would have to sleep for, with others queued
- * already, says so only now; io_uring cannot be asked to issue the command again.
+ * In any context. A block device without tags, or frozen, says only now, though perhaps before it
+ * was left, that it would have to sleep; so does a file system that met such an extent with others
+ * queued already. io_uring cannot be asked to issue the command again.
  */
 static void io_complete(struct kiocb *kiocb, long result)
 {

@@ -40,37 +40,29 @@ static int device_info(struct call *call)
 static int device_distance(struct call *call)
 {
 	struct p2pdma_user_distance *args = call->args;
-	struct pci_dev *provider, *client;
-	int rc = -ENODEV;
+	struct pci_dev *provider __free(pci_dev_put) = provider_device(&args->provider);
+	struct pci_dev *client __free(pci_dev_put) = provider_device(&args->client);
 
 	if (args->reserved || args->provider.reserved || args->client.reserved)
 		return -EOPNOTSUPP;
-	provider = provider_device(&args->provider);
-	client = provider_device(&args->client);
-	if (provider && client) {
-		args->out_distance = pci_p2pdma_distance(provider, &client->dev, false);
-		rc = 0;
-	}
-	pci_dev_put(client);
-	pci_dev_put(provider);
-	return rc;
+	if (!provider || !client)
+		return -ENODEV;
+	args->out_distance = pci_p2pdma_distance(provider, &client->dev, false);
+	return 0;
 }
 
 static int device_queue(struct call *call)
 {
 	struct p2pdma_user_queue *args = call->args;
-	struct file *file = fget(args->fd);
-	int rc = -ENOTBLK;
+	struct file *file __free(fput) = fget(args->fd);
 
 	if (!file)
 		return -EBADF;
-	if (S_ISBLK(file_inode(file)->i_mode)) {
-		args->out_features = blk_queue_pci_p2pdma(bdev_get_queue(file_bdev(file))) ?
-				     P2PDMA_USER_QUEUE_P2PDMA : 0;
-		rc = 0;
-	}
-	fput(file);
-	return rc;
+	if (!S_ISBLK(file_inode(file)->i_mode))
+		return -ENOTBLK;
+	args->out_features = blk_queue_pci_p2pdma(bdev_get_queue(file_bdev(file))) ?
+			     P2PDMA_USER_QUEUE_P2PDMA : 0;
+	return 0;
 }
 
 static int device_stats(struct call *call)
@@ -183,3 +175,4 @@ module_exit(main_exit);
 
 MODULE_DESCRIPTION("Peer-to-peer DMA for user space");
 MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

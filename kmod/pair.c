@@ -8,6 +8,7 @@
  * refuse queues that do not know peer memory, and files that lie on devices we do not know of.
  */
 
+#include <linux/blk-integrity.h>
 #include <linux/blkdev.h>
 #include <linux/file.h>
 #include <linux/fileattr.h>
@@ -55,7 +56,7 @@ static int pair_check_filesystem(const struct file *target)
 	bool is_xfs = inode->i_sb->s_magic == XFS_SUPER_MAGIC, usable;
 	int rc;
 
-	if (IS_DAX(inode) || !inode->i_sb->s_bdev ||
+	if (IS_DAX(inode) || IS_ENCRYPTED(inode) || !inode->i_sb->s_bdev ||
 	    (!is_xfs && inode->i_sb->s_magic != EXT4_SUPER_MAGIC))
 		return -EOPNOTSUPP;
 	rc = vfs_fileattr_get(target->f_path.dentry, &attributes);
@@ -77,15 +78,35 @@ static int pair_align_as_file(struct pair *pair)
 		return rc;
 	if (!(stat.result_mask & STATX_DIOALIGN) || !stat.dio_mem_align || !stat.dio_offset_align)
 		return -EOPNOTSUPP;
+	pair->nowait_length = P2PDMA_USER_MAX_LENGTH;
 	pair->memory_align = stat.dio_mem_align;
 	pair->offset_align = stat.dio_offset_align;
 	return 0;
 }
 
+/*
+ * A block device that is told not to sleep refuses each bio that it must split, so it is told only
+ * where one request will do: for the longest that fits whatever pages it has.
+ */
 static void pair_align_as_device(struct pair *pair)
 {
+	struct request_queue *queue = bdev_get_queue(pair->bdev);
+	u64 pages = (u64)queue_max_segments(queue) << PAGE_SHIFT;
+	u64 chunk = (u64)queue->limits.chunk_sectors << SECTOR_SHIFT ?: U32_MAX;
+
+	pair->nowait_length = min3(pages, chunk, (u64)queue_max_bytes(queue));
 	pair->memory_align = bdev_dma_alignment(pair->bdev) + 1;
 	pair->offset_align = bdev_logical_block_size(pair->bdev);
+}
+
+/* Checksums that the processor makes or verifies would have it read all data from the device. */
+static bool pair_has_checksums(const struct block_device *bdev)
+{
+	const u8 off = BLK_INTEGRITY_NOVERIFY | BLK_INTEGRITY_NOGENERATE;
+	const struct blk_integrity *profile = blk_get_integrity(bdev->bd_disk);
+
+	return profile && profile->csum_type != BLK_INTEGRITY_CSUM_NONE &&
+	       (profile->flags & off) != off;
 }
 
 /* Return: the kernel's distance, or a negative errno. */
@@ -106,7 +127,7 @@ static int pair_check(struct pair *pair)
 		if (rc)
 			return rc;
 	}
-	return route_check(pair);
+	return pair_has_checksums(pair->bdev) ? -EOPNOTSUPP : route_check(pair);
 }
 
 /* What I/O needs of the target's flags: fcntl() may change them at any time. */
@@ -115,7 +136,8 @@ static void pair_take_modes(struct pair *pair)
 	struct file *target = pair->target;
 
 	pair->ki_flags = IOCB_DIRECT | (iocb_flags(target) & (IOCB_DSYNC | IOCB_SYNC));
-	if (target->f_mode & FMODE_READ && target->f_mode & FMODE_CAN_READ)
+	if (target->f_mode & FMODE_READ && target->f_mode & FMODE_CAN_READ &&
+	    !pair->buffer->readonly)
 		pair->access |= P2PDMA_USER_ACCESS_READ;
 	if (target->f_mode & FMODE_WRITE && target->f_mode & FMODE_CAN_WRITE)
 		pair->access |= P2PDMA_USER_ACCESS_WRITE;

@@ -10,6 +10,7 @@
  */
 
 #include <linux/capability.h>
+#include <linux/cleanup.h>
 #include <linux/cred.h>
 #include <linux/device.h>
 #include <linux/moduleparam.h>
@@ -23,7 +24,7 @@ static unsigned long provider_user_bytes;
 module_param_named(user_bytes, provider_user_bytes, ulong, 0644);
 MODULE_PARM_DESC(user_bytes, "Most bytes that one user may ALLOC; 0 (default): no limit");
 
-/* Providers and their buffers. Lists change only under the lock of the device as well. */
+/* Providers, how many hold each, and their buffers; `revoked` likewise */
 static DEFINE_MUTEX(provider_lock);
 static LIST_HEAD(provider_list);
 
@@ -55,31 +56,27 @@ static void provider_idle(struct percpu_ref *users)
 
 static struct provider *provider_new(struct pci_dev *pdev)
 {
-	struct provider *provider = kzalloc(sizeof(*provider), GFP_KERNEL_ACCOUNT);
+	struct provider *provider __free(kfree) = kzalloc(sizeof(*provider), GFP_KERNEL_ACCOUNT);
 	int rc;
 
 	if (!provider)
 		return ERR_PTR(-ENOMEM);
 	rc = percpu_ref_init(&provider->users, provider_idle, 0, GFP_KERNEL);
-	if (rc) {
-		kfree(provider);
+	if (rc)
 		return ERR_PTR(rc);
-	}
 	init_completion(&provider->idle);
 	INIT_LIST_HEAD(&provider->buffers);
 	provider->pdev = pci_dev_get(pdev);
-	/* No guard(): the labels below would lie in its scope, and a goto end what never began */
-	mutex_lock(&provider_lock);
 	list_add(&provider->entry, &provider_list);
-	mutex_unlock(&provider_lock);
-	return provider;
+	return no_free_ptr(provider);
 }
 
-static void provider_free(struct provider *provider)
+void provider_put(struct provider *provider)
 {
-	mutex_lock(&provider_lock);
+	guard(mutex)(&provider_lock);
+	if (--provider->holders)
+		return;
 	list_del(&provider->entry);
-	mutex_unlock(&provider_lock);
 	percpu_ref_exit(&provider->users);
 	pci_dev_put(provider->pdev);
 	kfree(provider);
@@ -89,44 +86,61 @@ static struct provider *provider_find(struct pci_dev *pdev)
 {
 	struct provider *provider;
 
-	device_lock_assert(&pdev->dev);
-	guard(mutex)(&provider_lock);
+	lockdep_assert_held(&provider_lock);
 	list_for_each_entry(provider, &provider_list, entry)
 		if (provider->pdev == pdev && !provider->revoked)
 			return provider;
 	return NULL;
 }
 
-/* Finds or makes what stands for a device. The caller holds the device's lock until it puts it. */
+/*
+ * Finds or makes what stands for a device, which the caller holds locked: it stays bound.
+ *
+ * Return: it with a reference, or an ERR_PTR().
+ */
 struct provider *provider_get(struct pci_dev *pdev)
 {
-	return provider_find(pdev) ?: provider_new(pdev);
+	struct provider *provider;
+
+	device_lock_assert(&pdev->dev);
+	guard(mutex)(&provider_lock);
+	provider = provider_find(pdev) ?: provider_new(pdev);
+	if (!IS_ERR(provider))
+		provider->holders++;
+	return provider;
 }
 
-/* Ends a provider that is good for nothing any more. */
-void provider_put(struct provider *provider)
+/* Takes the memory from the buffers; whoever closes one waits for that. */
+static void provider_drop_buffers(struct provider *provider)
 {
-	if (list_empty(&provider->buffers) && !provider->claim)
-		provider_free(provider);
+	struct buffer *buffer;
+
+	guard(mutex)(&provider_lock);
+	list_for_each_entry(buffer, &provider->buffers, entry) {
+		buffer_drop(buffer);
+		pm_runtime_put(&provider->pdev->dev);
+	}
+	provider->revoked = true;
 }
 
 /* A device is about to lose its driver, or this module; its lock is held. */
 void provider_revoke(struct pci_dev *pdev)
 {
-	struct provider *provider = provider_find(pdev);
-	struct buffer *buffer;
+	struct provider *provider;
 
-	if (!provider)
-		return;
+	scoped_guard(mutex, &provider_lock) {
+		provider = provider_find(pdev);
+		if (!provider)
+			return;
+		provider->holders++;
+	}
 	percpu_ref_kill(&provider->users);
 	wait_for_completion(&provider->idle);
-	list_for_each_entry(buffer, &provider->buffers, entry) {
-		buffer_drop(buffer);
-		pm_runtime_put(&pdev->dev);
-	}
-	if (provider->claim)
+	provider_drop_buffers(provider);
+	if (provider->claim) {
 		donor_unclaim(provider);
-	provider->revoked = true;
+		provider_put(provider);
+	}
 	provider_put(provider);
 }
 
@@ -145,9 +159,8 @@ void provider_exit(void)
 	struct pci_dev *pdev;
 
 	while ((pdev = provider_first_device())) {
-		device_lock(&pdev->dev);
-		provider_revoke(pdev);
-		device_unlock(&pdev->dev);
+		scoped_guard(device, &pdev->dev)
+			provider_revoke(pdev);
 		pci_dev_put(pdev);
 	}
 }
@@ -158,7 +171,6 @@ static bool provider_is_over_limit(const struct buffer *buffer)
 	const struct provider *provider;
 	const struct buffer *other;
 
-	lockdep_assert_held(&provider_lock);
 	if (!limit || !uid_valid(buffer->owner))
 		return false;
 	list_for_each_entry(provider, &provider_list, entry)
@@ -192,25 +204,27 @@ int provider_add(struct pci_dev *pdev, struct buffer *buffer)
 		if (rc)
 			pm_runtime_put(&pdev->dev);
 	}
-	provider_put(provider);
+	if (rc)
+		provider_put(provider);
 	return rc;
 }
 
-/* Undoes provider_add(). When it returns, no revocation looks at the buffer any more. */
+/*
+ * Undoes provider_add(), and drops the memory that could not be dropped before as a revocation had
+ * begun; this waits for us then. Without the lock of the device, as a slow probe or reset holds it.
+ */
 void provider_remove(struct buffer *buffer)
 {
 	struct provider *provider = buffer->provider;
-	struct pci_dev *pdev = pci_dev_get(provider->pdev);
 
-	device_lock(&pdev->dev);
-	mutex_lock(&provider_lock);
-	list_del(&buffer->entry);
-	mutex_unlock(&provider_lock);
-	if (!provider->revoked)
-		pm_runtime_put(&pdev->dev);
+	scoped_guard(mutex, &provider_lock) {
+		list_del(&buffer->entry);
+		if (!provider->revoked) {
+			buffer_drop(buffer);
+			pm_runtime_put(&provider->pdev->dev);
+		}
+	}
 	provider_put(provider);
-	device_unlock(&pdev->dev);
-	pci_dev_put(pdev);
 }
 
 /* For STATS */

@@ -76,11 +76,9 @@ static int route_distance(struct provider *provider, struct device *client)
 
 static int route_distance_to(struct provider *provider, const struct p2pdma_user_address *address)
 {
-	struct pci_dev *client = provider_device(address);
-	int distance = client ? route_distance(provider, &client->dev) : -EREMOTEIO;
+	struct pci_dev *client __free(pci_dev_put) = provider_device(address);
 
-	pci_dev_put(client);
-	return distance;
+	return client ? route_distance(provider, &client->dev) : -EREMOTEIO;
 }
 
 static bool route_is_of(const struct route_member *member, struct gendisk *disk)
@@ -132,18 +130,17 @@ int route_check(struct pair *pair)
 /* Learns which disk has @member's number now. */
 static int route_find_disk(struct route_member *member)
 {
-	struct file *file = bdev_file_open_by_dev(member->disk, BLK_OPEN_READ, NULL, NULL);
+	struct file *file __free(fput) = bdev_file_open_by_dev(member->disk, BLK_OPEN_READ,
+							       NULL, NULL);
 	struct gendisk *disk;
-	int rc = 0;
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	disk = file_bdev(file)->bd_disk;
 	member->sequence = disk->diskseq;
 	if (disk_devt(disk) != member->disk || blk_queue_pci_p2pdma(disk->queue))
-		rc = -EINVAL;
-	fput(file);
-	return rc;
+		return -EINVAL;
+	return 0;
 }
 
 /* Return: how many functions @text names, written to @members, or a negative errno. */
@@ -152,8 +149,7 @@ static int route_parse_members(const char *text, struct route_member *members)
 	int count = 0, end;
 
 	for (; !sysfs_streq(text, ""); count++) {
-		struct pci_dev *pdev;
-		bool is_nvme;
+		struct pci_dev *pdev __free(pci_dev_put) = NULL;
 
 		if (count == ROUTE_MEMBERS)
 			return -ENOSPC;
@@ -163,9 +159,7 @@ static int route_parse_members(const char *text, struct route_member *members)
 		if (end < 0)
 			return end;
 		pdev = provider_device(&members[count].client);
-		is_nvme = pdev && pdev->class == PCI_CLASS_STORAGE_EXPRESS;
-		pci_dev_put(pdev);
-		if (!is_nvme)
+		if (!pdev || pdev->class != PCI_CLASS_STORAGE_EXPRESS)
 			return -ENODEV;
 		text += end;
 		text += *text == ',';
@@ -197,7 +191,8 @@ static int route_parse(const char *text, struct route_member *members)
 	unsigned int major, minor;
 	int end = 0, rc = 0;
 
-	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end)
+	if (sscanf(text, "%u:%u=%n", &major, &minor, &end) != 2 || !end ||
+	    major > MAJOR(~0U) || minor > MINORMASK)
 		return -EINVAL;
 	members->disk = MKDEV(major, minor);
 	text += end;
@@ -209,10 +204,10 @@ static int route_parse(const char *text, struct route_member *members)
 
 static ssize_t stack_store(struct device_driver *driver, const char *text, size_t length)
 {
-	struct route_member *members = kcalloc(ROUTE_MEMBERS, sizeof(*members), GFP_KERNEL);
+	struct route_member *members __free(kfree) = kcalloc(ROUTE_MEMBERS, sizeof(*members),
+							     GFP_KERNEL);
 	int rc = members ? route_parse(text, members) : -ENOMEM;
 
-	kfree(members);
 	if (rc) {
 		pr_err("stack: (%d) not MAJOR:MINOR=ADDRESS,..., of a whole block device that takes no peer memory by itself and at most %d NVMe functions below it: %s\n",
 		       rc, ROUTE_MEMBERS, text);

@@ -67,6 +67,10 @@ static bool gpu_unaligned;
 module_param_named(unaligned, gpu_unaligned, bool, 0644);
 MODULE_PARM_DESC(unaligned, "entries begin 512 bytes behind their page");
 
+static bool gpu_readonly;
+module_param_named(readonly, gpu_readonly, bool, 0644);
+MODULE_PARM_DESC(readonly, "a dma-buf is opened for reading only, as DRM exports without DRM_RDWR");
+
 /* What there is now of each, and what there still was when a device was unbound */
 static int gpu_attached, gpu_pinned, gpu_mapped, gpu_left;
 module_param_named(attached, gpu_attached, int, 0444);
@@ -324,7 +328,7 @@ static struct dma_buf *gpu_export(struct gpu *gpu, u64 offset, u64 length)
 		return ERR_CAST(buffer);
 	info.ops = READ_ONCE(gpu_dynamic) ? &gpu_dynamic_ops : &gpu_static_ops;
 	info.size = length;
-	info.flags = O_CLOEXEC | O_RDWR;
+	info.flags = O_CLOEXEC | (READ_ONCE(gpu_readonly) ? O_RDONLY : O_RDWR);
 	info.priv = buffer;
 	dmabuf = dma_buf_export(&info);
 	if (IS_ERR(dmabuf))

@@ -120,13 +120,16 @@ pub struct p2pdma_user_alloc {
  @out_fd: the buffer, close-on-exec; it keeps the memory where it is
  @out_length: how many bytes the buffer has
 
- Makes a buffer of memory that another driver exports. Its content is left as it is.
+ Makes a buffer of memory that another driver exports. Its content is left as it is. If the
+ dma-buf was opened for reading only, the buffer can only be read: its pairs have no
+ %P2PDMA_USER_ACCESS_READ, and COPY_IN answers EBADF.
 
  EBADF: @fd is not open. EINVAL: it is not a dma-buf. ENODEV: no such device, or no driver is
  bound to it. ENXIO: the BAR has no pages: root writes the device's address to the driver's
  attribute provide. EXDEV: the memory does not lie, in whole pages, in one BAR of @provider: it is
  another device's, or its driver moved it to the host's memory when it was asked to keep it in
- place. EINTR: the caller was killed. Else what that driver says.*/
+ place. ETIMEDOUT: the driver did not finish moving or clearing it for 10 seconds. EINTR: the
+ caller was killed. Else what that driver says.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_register {
@@ -161,22 +164,26 @@ pub struct p2pdma_user_stats {
  @flags: must be 0
  @fd: a block device, or a regular file on ext4 or xfs, opened with O_DIRECT
  @out_fd: the pair, close-on-exec; it pins the buffer and the open file
- @out_access: P2PDMA_USER_ACCESS_*, as the file was opened
+ @out_access: P2PDMA_USER_ACCESS_*, as the file and the dma-buf were opened
  @out_memory_align: offsets in the buffer must be multiples of this
  @out_offset_align: positions and lengths must be multiples of this
  @out_distance: the kernel's distance from the memory to the storage; for what root named, the
 	largest
 
  Binds a buffer to an open file, and checks here, once, whether data may go between the two. Later
- changes of the file's flags have no effect.
+ changes of the file's flags have no effect. Not noticed are those of the storage: a file that is
+ emptied and made an xfs real-time file lies on a device whose route nobody looked at; checksums
+ that root switches on again are slow.
 
  EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or was opened without
  O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the file system is another than ext4 and
  xfs, or does none for this file (data=journal, inline data, encryption, verity, DAX, ext4 without
- extents, xfs real-time), or the queue does not take peer memory (other transports; md, dm and
- multipath heads unless root named what lies below them in the driver's attribute stack), or the
- machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel has no route between the
- two devices, or to one of those that root named. ENODEV: the provider is gone.*/
+ extents, xfs real-time), or the processor computes checksums of the data (a namespace with
+ protection information, unless integrity/read_verify and write_generate are 0), or the queue does
+ not take peer memory (other transports; md, dm and multipath heads unless root named what lies
+ below them in the driver's attribute stack), or the machine encrypts its memory or bounces all
+ DMA. EREMOTEIO: the kernel has no route between the two devices, or to one of those that root
+ named. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_bind {
@@ -199,8 +206,8 @@ pub struct p2pdma_user_bind {
 
  Copies by the processor. On an error an unknown part has been copied.
 
- EINVAL: not within the buffer. EFAULT: @address is not the caller's memory. EINTR: the caller was
- killed. ENODEV: the provider is gone.*/
+ EINVAL: not within the buffer. EBADF: the memory may only be read. EFAULT: @address is not the
+ caller's memory. EINTR: the caller was killed. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_copy {
@@ -246,7 +253,8 @@ pub struct p2pdma_user_io {
  must be 0, the second half of a 128-byte SQE included.
 
  The result is the number of bytes, with %P2PDMA_USER_RESULT_BUFFERED added where the file system
- went through the page cache. It is below the length at the end of the file; that does not break
+ went through the page cache; of a write this is not seen where another process dirtied the same
+ pages by a mapping meanwhile. It is below the length at the end of the file; that does not break
  an IOSQE_IO_LINK chain. An operation cannot be cancelled: DMA cannot be called back.
 
  Behind another in a chain, or with IOSQE_IO_DRAIN, Linux 6.12 reads a command only when its turn
@@ -256,10 +264,11 @@ pub struct p2pdma_user_io {
  of runs needs an offset that is a multiple of out_offset_align. Contiguous memory has a border
  every 2 GiB.
 
- EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the file was not opened
- for this direction. EINVAL: not within the buffer, or not aligned as BIND said. ENODEV: the
- provider is gone; the file is as it was. EREMOTEIO: the route is gone, or root took back what was
- named below a stack. Else what the file says, as for a pread() or pwrite(): EIO, ENOSPC, EFBIG...*/
+ EOPNOTSUPP: an unknown cmd_op, or a field that must be 0 is not. EBADF: the file, or the dma-buf,
+ was not opened for this direction. EINVAL: not within the buffer, or not aligned as BIND said.
+ ENODEV: the provider is gone; the file is as it was. EREMOTEIO: the route is gone, or root took
+ back what was named below a stack. Else what the file says, as for a pread() or pwrite(): EIO,
+ ENOSPC, EFBIG...*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_cmd {

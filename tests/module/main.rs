@@ -27,6 +27,7 @@ mod provide;
 mod random;
 mod refusals;
 mod register;
+mod repairs;
 mod ring;
 mod rounds;
 mod route;
