@@ -5,7 +5,7 @@ use std::{fs::File, thread};
 use p2pdma_sys::*;
 
 use crate::{
-    files::big_file_on_ext4,
+    files::{Xfs, big_file_on_ext4},
     gpu::{Layout, StandIn},
     objects::*,
     ring::{Request, Ring},
@@ -116,6 +116,25 @@ fn a_thousand_commands_in_flight_on_ext4() {
     let _alone = alone();
     let file = big_file_on_ext4("depth");
     DEPTHS.iter().for_each(|depth| all_at_once(&file, *depth));
+}
+
+#[test]
+fn a_thousand_commands_in_flight_on_xfs() {
+    let _alone = alone();
+    let mounted = Xfs::mount();
+    let file = mounted.big_file("depth");
+    DEPTHS.iter().for_each(|depth| all_at_once(&file, *depth));
+}
+
+#[test]
+fn a_thousand_commands_in_flight_on_a_gpus_memory_at_any_four_byte_address() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    for file in [ssd(), big_file_on_ext4("registered-depth")] {
+        let pieces = pieces(1024, 4);
+        let registered = gpu.register(0, room_for(&pieces).next_multiple_of(4 * KIB), Layout::default());
+        together(&file, &pieces, &registered.buffer);
+    }
 }
 
 /// Half a thousand runs, backwards in the BAR: 1 MiB goes over 16 of them, and of the small ones, a block apart, many go over two.

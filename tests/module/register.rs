@@ -9,7 +9,7 @@ use std::{
 use p2pdma_sys::*;
 
 use crate::{
-    files::file_on_ext4,
+    files::{Xfs, file_on_ext4},
     gpu::*,
     objects::*,
     ring::{Request, Ring},
@@ -17,10 +17,11 @@ use crate::{
 
 const AREA: usize = 4 * MIB;
 
-const LAYOUTS: [Layout; 4] = [
+const LAYOUTS: [Layout; 5] = [
     Layout { segment: 0, gap: 0, reverse: false },
     Layout { segment: 256 * KIB, gap: 64 * KIB, reverse: false },
     Layout { segment: 64 * KIB, gap: 0, reverse: true },
+    Layout { segment: 16 * KIB, gap: 4 * KIB, reverse: true },
     Layout { segment: 4 * KIB, gap: 4 * KIB, reverse: true },
 ];
 
@@ -30,25 +31,43 @@ fn requests(op: u32, length: usize) -> Vec<Request> {
     (0..AREA).step_by(length).map(request).collect()
 }
 
-/// What the host wrote to storage the GPU sees, and what the GPU wrote the host reads.
-fn both_directions(registered: &Registered, file: &File, length: usize, seed: u64) {
+/// One after another, or several at once; what each came to.
+type Way = fn(&Pair, &[Request]) -> Vec<i32>;
+
+const WAYS: [Way; 2] = [
+    |pair, requests| Ring::new(pair).all(requests, 16),
+    |pair, requests| requests.iter().map(|request| by_ioctl(pair, *request)).collect(),
+];
+
+fn by_ioctl(pair: &Pair, request: Request) -> i32 {
+    let Request { op, offset, position, length } = request;
+    match pair.io(op, offset, position, length) {
+        Ok((length, 0)) => length as i32,
+        Ok(buffered) => panic!("through the page cache: {buffered:?}"),
+        Err(errno) => -errno,
+    }
+}
+
+/// What the host wrote to storage the GPU sees, and nothing beside it; and what the GPU wrote the host reads.
+fn both_directions(registered: &Registered, file: &File, way: Way, length: usize, seed: u64) {
     let pair = registered.buffer.bind(file).expect("a pair");
-    let mut ring = Ring::new(&pair);
     let stored = pattern(seed, AREA);
     host_write(file, 0, &stored);
     registered.put(0, &pattern(seed + 1, AREA));
+    let between = registered.between();
     let all = requests(P2PDMA_USER_READ, length);
-    assert_eq!(ring.all(&all, 16), vec![length as i32; all.len()]);
+    assert_eq!(way(&pair, &all), vec![length as i32; all.len()]);
     let seen = registered.see(0, AREA);
     for request in &all {
         let at = request.position as usize;
         assert!(seen[request.offset..][..length] == stored[at..][..length], "{request:?}");
     }
+    assert!(registered.between() == between, "what lies between the runs is not the buffer's");
 
     let wanted = pattern(seed + 2, AREA);
     registered.put(0, &wanted);
     let all = requests(P2PDMA_USER_WRITE, length);
-    assert_eq!(ring.all(&all, 16), vec![length as i32; all.len()]);
+    assert_eq!(way(&pair, &all), vec![length as i32; all.len()]);
     let stored = host_read(file, 0, AREA);
     for request in &all {
         let at = request.position as usize;
@@ -56,12 +75,17 @@ fn both_directions(registered: &Registered, file: &File, length: usize, seed: u6
     }
 }
 
-fn agree(file: &File) {
+/// In each of the layouts, by both ways.
+pub(crate) fn agree(file: &File) {
     let gpu = StandIn::provided();
-    for (seed, layout) in LAYOUTS.into_iter().enumerate() {
+    let mut seed = 0;
+    for layout in LAYOUTS {
         let registered = gpu.register(8 * MIB, AREA, layout);
-        for (index, length) in [4 * KIB, AREA / 16, AREA].into_iter().enumerate() {
-            both_directions(&registered, file, length, (seed * 10 + index * 3) as u64);
+        for length in [4 * KIB, AREA / 16, AREA] {
+            for way in WAYS {
+                both_directions(&registered, file, way, length, seed);
+                seed += 3;
+            }
         }
     }
     eventually("the return of all memory", || held() == [0; 4]);
@@ -77,6 +101,13 @@ fn a_gpus_memory_and_a_raw_device_exchange_their_bytes() {
 fn a_gpus_memory_and_a_file_on_ext4_exchange_their_bytes() {
     let _alone = alone();
     agree(&file_on_ext4("registered"));
+}
+
+#[test]
+fn a_gpus_memory_and_a_file_on_xfs_exchange_their_bytes() {
+    let _alone = alone();
+    let mounted = Xfs::mount();
+    agree(&mounted.file("registered"));
 }
 
 #[test]
