@@ -29,6 +29,13 @@ impl Stack {
         Self::mapped("linear", &format!("0 131072 linear {} 0", variable("P2PDMA_SSD")))
     }
 
+    /// Root has named what lies below it.
+    pub(crate) fn named_linear() -> Self {
+        let stack = Self::linear();
+        stack.name(&addresses(&["SSD"])).expect("named");
+        stack
+    }
+
     fn crypt() -> Self {
         Self::mapped(
             "crypt",
