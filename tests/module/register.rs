@@ -17,11 +17,13 @@ use crate::{
 
 const AREA: usize = 4 * MIB;
 
+const SCATTERED: Layout = Layout { segment: 16 * KIB, gap: 4 * KIB, reverse: true };
+
 const LAYOUTS: [Layout; 5] = [
     Layout { segment: 0, gap: 0, reverse: false },
     Layout { segment: 256 * KIB, gap: 64 * KIB, reverse: false },
     Layout { segment: 64 * KIB, gap: 0, reverse: true },
-    Layout { segment: 16 * KIB, gap: 4 * KIB, reverse: true },
+    SCATTERED,
     Layout { segment: 4 * KIB, gap: 4 * KIB, reverse: true },
 ];
 
@@ -76,11 +78,20 @@ fn both_directions(registered: &Registered, file: &File, way: Way, length: usize
 }
 
 /// In each of the layouts, by both ways.
-pub(crate) fn agree(file: &File) {
+fn agree(file: &File) {
+    agree_in(&LAYOUTS, file);
+}
+
+/// In runs of 16 KiB, each a page away from the next, the last one first.
+pub(crate) fn agree_scattered(file: &File) {
+    agree_in(&[SCATTERED], file);
+}
+
+fn agree_in(layouts: &[Layout], file: &File) {
     let gpu = StandIn::provided();
     let mut seed = 0;
-    for layout in LAYOUTS {
-        let registered = gpu.register(8 * MIB, AREA, layout);
+    for layout in layouts {
+        let registered = gpu.register(8 * MIB, AREA, *layout);
         for length in [4 * KIB, AREA / 16, AREA] {
             for way in WAYS {
                 both_directions(&registered, file, way, length, seed);

@@ -132,7 +132,7 @@ fn goes_by_the_switch(stack: &Stack, functions: &str) {
 /// So does memory that a GPU's driver exports, scattered in its BAR.
 fn exchanges_bytes_with_a_gpu(stack: &Stack, functions: &str) {
     stack.name(functions).expect("named");
-    register::agree(&stack.open());
+    register::agree_scattered(&stack.open());
 }
 
 #[test]
