@@ -278,24 +278,6 @@ fn what_the_exporter_does_not_give_is_not_taken() {
     assert_eq!(answer(&["unaligned"]), libc::EXDEV);
 }
 
-#[test]
-fn the_shape_of_the_argument_is_held_to() {
-    let _alone = alone();
-    let gpu = StandIn::provided();
-    let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
-    let answer = |change: &dyn Fn(&mut p2pdma_user_register)| {
-        let mut args = register_args(device("GPU"), &dmabuf);
-        change(&mut args);
-        call(&node(), P2PDMA_USER_REGISTER, &mut args).unwrap_err()
-    };
-    for size in 0..size::<p2pdma_user_register>() {
-        assert_eq!(answer(&|args| args.size = size), libc::EINVAL);
-    }
-    (0..32).for_each(|bit| assert_eq!(answer(&|args| args.flags = 1 << bit), libc::EOPNOTSUPP));
-    (0..16).for_each(|bit| assert_eq!(answer(&|args| args.provider.reserved = 1 << bit), libc::EOPNOTSUPP));
-    assert_eq!(call_at(&node(), P2PDMA_USER_REGISTER, std::ptr::null_mut()), Err(libc::EFAULT));
-}
-
 // --- how long it lives ---
 
 #[test]
