@@ -48,7 +48,7 @@ impl Stack {
         Self::new(&make, &format!("/dev/mapper/{name}"), &format!("dmsetup remove {name}"))
     }
 
-    fn number(&self) -> String {
+    pub(crate) fn number(&self) -> String {
         let device = fs::metadata(&self.path).expect("the device").rdev();
         format!("{}:{}", libc::major(device), libc::minor(device))
     }
