@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 mod bind;
+mod commands;
+mod exported;
 mod io;
 mod node;
 
@@ -18,7 +20,11 @@ use std::{
 };
 
 use p2pdma::{
-    machine::{Access, Machine, Mock, Module, mock::Cpu, module::Answer},
+    machine::{
+        Access, Machine, Mock, Module,
+        mock::{Cpu, Fault},
+        module::Answer,
+    },
     pci::Address,
     storage::File,
 };
@@ -38,15 +44,34 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// Of a mock machine, the provider loses its driver at the first operation of a ring.
+    fn losing_its_provider() -> Self {
+        Self::with(true)
+    }
+
+    fn with(losing: bool) -> Self {
         static DEVICES: Mutex<()> = Mutex::new(());
         let alone = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
         let variable = |name: &str| std::env::var(format!("P2PDMA_{name}")).ok();
         let (machine, [gpu, ssd], path) = match variable("GPU_ADDRESS").zip(variable("SSD_ADDRESS")) {
             Some((gpu, ssd)) => (Machine::host(), [gpu, ssd], variable("SSD").expect("the guest names its SSD")),
-            None => mock(variable("ROUTE").as_deref() != Some("no")),
+            None => mock(variable("ROUTE").as_deref() != Some("no"), losing),
         };
         let [gpu, ssd] = [gpu, ssd].map(|address| address.parse().expect("an address"));
         Self { machine, gpu, ssd, path: path.into(), _alone: alone }
+    }
+
+    fn is_mock(&self) -> bool {
+        std::env::var_os("P2PDMA_GPU_ADDRESS").is_none()
+    }
+
+    /// One that is not the GPU: in the guest, an SSD with a memory buffer.
+    fn other_provider(&self) -> Address {
+        let guests = std::env::var("P2PDMA_CMB_ADDRESS");
+        guests.as_deref().unwrap_or("0000:07:00.0").parse().expect("an address")
     }
 
     fn module(&self) -> Module {
@@ -58,12 +83,16 @@ impl World {
     }
 }
 
-fn mock(route: bool) -> (Machine, [String; 2], String) {
+fn mock(route: bool, losing: bool) -> (Machine, [String; 2], String) {
     let (mock, addresses) = match route {
         true => (Mock::one_switch(Cpu::AmdZen), ["0000:05:00.0", "0000:03:00.0"]),
         false => (Mock::root_ports(Cpu::IntelUnlisted), ["0000:02:00.0", "0000:01:00.0"]),
     };
-    (Machine::mock(mock.expect("a mock machine")), addresses.map(str::to_owned), "/dev/nvme0n1".to_owned())
+    let mut mock = mock.expect("a mock machine");
+    if losing {
+        mock.fault(0, Fault::ProviderGone(addresses[0].parse().expect("an address")));
+    }
+    (Machine::mock(mock), addresses.map(str::to_owned), "/dev/nvme0n1".to_owned())
 }
 
 /// Whatever a test held is given back when it ends. The kernel takes its time for some of it.

@@ -8,7 +8,10 @@ use std::{
 
 use p2pdma_sys::*;
 
-use crate::objects::*;
+use crate::{
+    gpu::{StandIn, register},
+    objects::*,
+};
 
 /// An ioctl with an argument that it accepts, as bytes.
 pub(crate) struct Case {
@@ -64,13 +67,33 @@ pub(crate) struct Ground {
     pub buffer: Buffer,
     pub pair: Pair,
     pub memory: Vec<u8>,
+    /// A dma-buf, where the GPU's memory is had by REGISTER; else by ALLOC.
+    exported: Option<(StandIn, OwnedFd)>,
+}
+
+/// One after the other, as the GPU has one driver at a time.
+const GROUNDS: [fn() -> Ground; 2] = [Ground::new, Ground::exported];
+
+fn each_case(test: impl Fn(&Case)) {
+    for ground in GROUNDS {
+        let ground = ground();
+        ground.cases().iter().for_each(&test);
+    }
 }
 
 impl Ground {
     pub(crate) fn new() -> Self {
         let (buffer, ssd) = (Buffer::of_gpu(MIB), ssd());
         let pair = buffer.bind(&ssd).expect("a pair");
-        Self { node: node(), ssd, buffer, pair, memory: vec![0; 4096] }
+        Self { node: node(), ssd, buffer, pair, memory: vec![0; 4096], exported: None }
+    }
+
+    fn exported() -> Self {
+        let gpu = StandIn::provided();
+        let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
+        let (buffer, ssd) = (register(device("GPU"), &dmabuf).expect("a buffer"), ssd());
+        let pair = buffer.bind(&ssd).expect("a pair");
+        Self { node: node(), ssd, buffer, pair, memory: vec![0; 4096], exported: Some((gpu, dmabuf)) }
     }
 
     pub(crate) fn cases(&self) -> Vec<Case> {
@@ -98,6 +121,11 @@ impl Ground {
         cases[3].reserved = vec![14, 15, 36, 37, 38, 39];
         cases[3].makes_fd = Some(32);
         cases[5].makes_fd = Some(12);
+        if let Some((_, dmabuf)) = &self.exported {
+            let args = p2pdma_user_register { provider, fd: dmabuf.as_raw_fd(), ..Default::default() };
+            cases[3] = case("REGISTER", node, P2PDMA_USER_REGISTER, bytes(args));
+            (cases[3].reserved, cases[3].makes_fd) = (vec![14, 15], Some(20));
+        }
         cases
     }
 }
@@ -110,20 +138,18 @@ pub(crate) fn bytes<T: Copy>(args: T) -> Vec<u8> {
 #[test]
 fn the_exact_size_is_accepted_and_every_shorter_one_refused() {
     let _alone = alone();
-    let ground = Ground::new();
-    for case in ground.cases() {
+    each_case(|case| {
         assert_eq!(case.run(&case.args, case.len()), Ok(()), "{}", case.name);
         for size in 0..case.len() {
             assert_eq!(case.run(&case.args, size), Err(libc::EINVAL), "{} with size {size}", case.name);
         }
-    }
+    });
 }
 
 #[test]
 fn a_longer_argument_is_accepted_only_if_the_rest_is_zero() {
     let _alone = alone();
-    let ground = Ground::new();
-    for case in ground.cases() {
+    each_case(|case| {
         let mut long = case.args.clone();
         long.resize(5000, 0);
         for size in [case.len() + 1, case.len() + 8, 4096] {
@@ -134,36 +160,37 @@ fn a_longer_argument_is_accepted_only_if_the_rest_is_zero() {
         }
         assert_eq!(case.run(&long, 4097), Err(libc::E2BIG), "{}", case.name);
         assert_eq!(case.run(&long, u32::MAX), Err(libc::E2BIG), "{}", case.name);
-    }
+    });
 }
 
 #[test]
 fn each_unknown_flag_and_each_reserved_byte_is_refused() {
     let _alone = alone();
-    let ground = Ground::new();
-    for case in ground.cases() {
+    each_case(|case| {
         let bits = (32..64).chain(case.reserved.iter().flat_map(|byte| byte * 8..byte * 8 + 8));
         for bit in bits {
             let mut args = case.args.clone();
             args[bit / 8] |= 1 << (bit % 8);
             assert_eq!(case.run(&args, case.len()), Err(libc::EOPNOTSUPP), "{} with bit {bit}", case.name);
         }
-    }
+    });
 }
 
 #[test]
 fn an_argument_that_cannot_be_read_or_answered_is_a_fault_and_leaves_nothing() {
     let _alone = alone();
-    let ground = Ground::new();
-    for case in ground.cases() {
-        assert_eq!(call_at(&case, case.number, std::ptr::null_mut()), Err(libc::EFAULT), "{}", case.name);
+    for ground in GROUNDS {
+        let ground = ground();
+        for case in ground.cases() {
+            assert_eq!(call_at(&case, case.number, std::ptr::null_mut()), Err(libc::EFAULT), "{}", case.name);
+        }
+        let before = (stats(), open_fds());
+        for case in ground.cases() {
+            let page = ReadOnly::of(&case.args);
+            assert_eq!(call_at(&case, case.number, page.0), Err(libc::EFAULT), "{}", case.name);
+        }
+        eventually("the end of what could not be answered", || (stats(), open_fds()) == before);
     }
-    let before = (stats(), open_fds());
-    for case in ground.cases() {
-        let page = ReadOnly::of(&case.args);
-        assert_eq!(call_at(&case, case.number, page.0), Err(libc::EFAULT), "{}", case.name);
-    }
-    eventually("the end of what could not be answered", || (stats(), open_fds()) == before);
 }
 
 pub(crate) fn open_fds() -> usize {
@@ -198,7 +225,7 @@ impl Drop for ReadOnly {
 #[test]
 fn an_object_knows_only_its_own_calls() {
     let _alone = alone();
-    let ground = Ground::new();
+    let ground = Ground::exported();
     let fds = [ground.node.as_raw_fd(), ground.buffer.0.as_raw_fd(), ground.pair.fd.as_raw_fd()];
     for case in ground.cases() {
         for fd in fds.iter().filter(|&&fd| fd != case.fd) {

@@ -5,32 +5,32 @@ use std::{fs::File, thread};
 use p2pdma_sys::*;
 
 use crate::{
-    files::big_file_on_ext4,
+    files::{Xfs, big_file_on_ext4},
     gpu::{Layout, StandIn},
     objects::*,
     ring::{Request, Ring},
 };
 
 /// One operation's place in a buffer that begins anywhere, and its place in the file.
-struct Piece {
-    offset: usize,
-    position: u64,
-    length: usize,
+pub(crate) struct Piece {
+    pub offset: usize,
+    pub position: u64,
+    pub length: usize,
 }
 
 impl Piece {
-    fn request(&self, op: u32) -> Request {
+    pub(crate) fn request(&self, op: u32) -> Request {
         Request { op, offset: self.offset, position: self.position, length: self.length }
     }
 
-    fn pattern(&self, seed: u64) -> Vec<u8> {
+    pub(crate) fn pattern(&self, seed: u64) -> Vec<u8> {
         pattern(seed ^ self.position, self.length)
     }
 }
 
 /// `depth` pieces, one in eight of 1 MiB, up to 32 of these. In memory they lie `step` bytes apart, so that with a step of 4 they
 /// are 4, 8, 12, ... bytes off any page; in the file one block apart and the other way round.
-fn pieces(depth: usize, step: usize) -> Vec<Piece> {
+pub(crate) fn pieces(depth: usize, step: usize) -> Vec<Piece> {
     let large = |index: usize| index % 8 == 0 && index < 256;
     let lengths = (0..depth).map(|index| if large(index) { MIB } else { 4 * KIB });
     let mut end = step;
@@ -49,13 +49,13 @@ fn pieces(depth: usize, step: usize) -> Vec<Piece> {
     pieces
 }
 
-fn room_for(pieces: &[Piece]) -> usize {
+pub(crate) fn room_for(pieces: &[Piece]) -> usize {
     pieces.iter().map(|piece| piece.offset + piece.length).max().expect("a piece")
 }
 
 /// Calls `transfer` with the pieces to be read, then to be written; holds the one against what the host wrote, the other
 /// against what the host reads.
-fn both_directions(file: &File, pieces: &[Piece], buffer: &Buffer, mut transfer: impl FnMut(u32)) {
+pub(crate) fn both_directions(file: &File, pieces: &[Piece], buffer: &Buffer, mut transfer: impl FnMut(u32)) {
     for piece in pieces {
         host_write(file, piece.position, &piece.pattern(1));
     }
@@ -103,7 +103,7 @@ fn by_threads(file: &File, depth: usize) {
     });
 }
 
-const DEPTHS: [usize; 4] = [1, 8, 64, 1024];
+pub(crate) const DEPTHS: [usize; 4] = [1, 8, 64, 1024];
 
 #[test]
 fn a_thousand_commands_in_flight_on_a_raw_device() {
@@ -116,6 +116,25 @@ fn a_thousand_commands_in_flight_on_ext4() {
     let _alone = alone();
     let file = big_file_on_ext4("depth");
     DEPTHS.iter().for_each(|depth| all_at_once(&file, *depth));
+}
+
+#[test]
+fn a_thousand_commands_in_flight_on_xfs() {
+    let _alone = alone();
+    let mounted = Xfs::mount();
+    let file = mounted.big_file("depth");
+    DEPTHS.iter().for_each(|depth| all_at_once(&file, *depth));
+}
+
+#[test]
+fn a_thousand_commands_in_flight_on_a_gpus_memory_at_any_four_byte_address() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    for file in [ssd(), big_file_on_ext4("registered-depth")] {
+        let pieces = pieces(1024, 4);
+        let registered = gpu.register(0, room_for(&pieces).next_multiple_of(4 * KIB), Layout::default());
+        together(&file, &pieces, &registered.buffer);
+    }
 }
 
 /// Half a thousand runs, backwards in the BAR: 1 MiB goes over 16 of them, and of the small ones, a block apart, many go over two.

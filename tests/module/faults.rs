@@ -13,10 +13,11 @@ use p2pdma_sys::*;
 use crate::{
     calls::{Case, Ground, bytes, open_fds},
     files::file_on_ext4,
-    gpu::StandIn,
+    gpu::{StandIn, attribute},
     log::Log,
     objects::*,
     ring::{Request, Ring},
+    stack::Stack,
 };
 
 /// A call that fails more often than this does so for another reason.
@@ -209,4 +210,26 @@ fn each_allocation_of_each_command_may_fail() {
         sweep_command(&mut faults, &format!("command, a read of {what}"), pair, P2PDMA_USER_READ);
         sweep_command(&mut faults, &format!("command, a write to {what}"), pair, P2PDMA_USER_WRITE);
     }
+}
+
+/// Of root's switches. Not `provide`, whose allocations are the kernel's own for the pages of the BAR: Linux 6.12 warns where
+/// one of these fails (`add_pages` in `arch/x86/mm/init_64.c`).
+#[test]
+#[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
+fn each_allocation_of_naming_a_stack_may_fail() {
+    let _alone = alone();
+    let stack = Stack::linear();
+    let text = format!("{}={}", stack.number(), variable("P2PDMA_SSD_ADDRESS"));
+    let path = format!("/sys/bus/pci/drivers/{DRIVER}/stack");
+    let prepare = || File::options().write(true).open(&path).expect("the attribute");
+    let act = |file: &mut File| match file.write_at(text.as_bytes(), 0) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.raw_os_error().expect("an errno")),
+    };
+    let settle = |_, result| {
+        attribute("stack", &format!("{}=", stack.number())).expect("taken back");
+        result
+    };
+    let injected = sweep(&mut FailNth::new(), prepare, act, settle);
+    report("a write to stack", true, &injected);
 }

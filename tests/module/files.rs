@@ -40,31 +40,44 @@ fn new_file(path: &str) -> File {
     open_direct(path, true)
 }
 
-/// A file of `AREA` bytes, all written, so that reads and overwrites are truly asynchronous.
-pub(crate) fn file_on_ext4(name: &str) -> File {
-    let file = new_file(&format!("{}/{name}", ext4()));
-    host_write(&file, 0, &pattern(99, AREA));
+/// A file of so many `AREA`s, all written, so that reads and overwrites are truly asynchronous.
+fn written(path: &str, areas: u64) -> File {
+    let file = new_file(path);
+    (0..areas).for_each(|part| host_write(&file, part * AREA as u64, &pattern(99, AREA)));
     file
 }
 
-/// 64 MiB, all written likewise.
+/// A file of `AREA` bytes.
+pub(crate) fn file_on_ext4(name: &str) -> File {
+    written(&format!("{}/{name}", ext4()), 1)
+}
+
+/// 64 MiB.
 pub(crate) fn big_file_on_ext4(name: &str) -> File {
-    let file = new_file(&format!("{}/{name}", ext4()));
-    (0..4).for_each(|part| host_write(&file, part * AREA as u64, &pattern(99, AREA)));
-    file
+    written(&format!("{}/{name}", ext4()), 4)
 }
 
 /// An xfs file system on the SSD that others use raw.
-struct Xfs;
+pub(crate) struct Xfs;
 
 impl Xfs {
     const ROOT: &'static str = "/run/xfs";
 
-    fn mount() -> Self {
+    pub(crate) fn mount() -> Self {
         let device = variable("P2PDMA_SSD");
         let script = format!("mkfs.xfs -q -f {device} && mkdir -p {0} && mount {device} {0}", Self::ROOT);
         assert!(shell(&script));
         Self
+    }
+
+    /// A file of `AREA` bytes, all written.
+    pub(crate) fn file(&self, name: &str) -> File {
+        written(&format!("{}/{name}", Self::ROOT), 1)
+    }
+
+    /// 64 MiB, all written likewise.
+    pub(crate) fn big_file(&self, name: &str) -> File {
+        written(&format!("{}/{name}", Self::ROOT), 4)
     }
 }
 
@@ -78,10 +91,8 @@ impl Drop for Xfs {
 #[test]
 fn commands_and_the_host_agree_on_xfs() {
     let _alone = alone();
-    let _mounted = Xfs::mount();
-    let file = new_file("/run/xfs/agree");
-    host_write(&file, 0, &pattern(99, AREA));
-    sizes_and_depths(&file);
+    let mounted = Xfs::mount();
+    sizes_and_depths(&mounted.file("agree"));
 }
 
 /// Calls fallocate.

@@ -374,7 +374,7 @@ fn garbage_is_refused_without_a_word() {
     // Memory for each thread, for the reason that is given at `Commands::batch`.
     let (ground, commanded, strangers, dma_buf) = (Ground::new(), Ground::new(), strangers(), dma_buf());
     let mut cases = ground.cases();
-    // Memory of the host's, so it is never right; what it gets from a GPU's driver is in register.rs.
+    // Memory of the host's, so it is never right; what it gets from a GPU's driver is in calls.rs and register.rs.
     let register = p2pdma_user_register { provider: device("GPU"), fd: dma_buf.as_raw_fd(), ..Default::default() };
     cases.push(another("REGISTER", ground.node.as_raw_fd(), P2PDMA_USER_REGISTER, bytes(register), Some(20)));
     let mut fds: Vec<RawFd> = strangers.iter().map(|(_, fd)| fd.as_raw_fd()).collect();

@@ -192,6 +192,18 @@ impl Registered {
         pieces
     }
 
+    /// What the GPU has in the gaps.
+    pub(crate) fn between(&self) -> Vec<u8> {
+        let Layout { segment, gap, .. } = self.layout;
+        let count = self.length.checked_div(segment).unwrap_or(1);
+        let mut bytes = vec![0; (count - 1) * gap];
+        for (index, here) in bytes.chunks_exact_mut(gap.max(1)).enumerate() {
+            let at = self.start + index * (segment + gap) + segment;
+            self.window.read_exact_at(here, at as u64).expect("the window reads");
+        }
+        bytes
+    }
+
     /// What the GPU has there.
     pub(crate) fn see(&self, offset: usize, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];

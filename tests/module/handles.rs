@@ -129,7 +129,7 @@ fn message(part: *mut libc::iovec, control: &mut Control) -> libc::msghdr {
     message
 }
 
-fn send(socket: &UnixStream, fds: [RawFd; 2]) {
+pub(crate) fn send(socket: &UnixStream, fds: [RawFd; 2]) {
     let (mut control, mut part): (Control, _) = ([0; 4], IoSlice::new(&[0]));
     let message = message((&raw mut part).cast(), &mut control);
     // SAFETY: the control message has room for a header and two fds; all that it points to lives until the call is over.
@@ -142,7 +142,7 @@ fn send(socket: &UnixStream, fds: [RawFd; 2]) {
     }
 }
 
-fn receive(socket: &UnixStream) -> [OwnedFd; 2] {
+pub(crate) fn receive(socket: &UnixStream) -> [OwnedFd; 2] {
     let mut byte = [0];
     let (mut control, mut part): (Control, _) = ([0; 4], IoSliceMut::new(&mut byte));
     let mut message = message((&raw mut part).cast(), &mut control);

@@ -7,6 +7,10 @@ use std::{
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
     process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,9 +18,11 @@ use std::{
 use p2pdma_sys::*;
 
 use crate::{
+    gpu::{Layout, StandIn, held},
     handles::status_of,
     life::{ALL, fly, land},
     objects::*,
+    provide::Events,
     ring::Ring,
 };
 
@@ -89,9 +95,8 @@ fn namespace(address: &str) -> Option<String> {
 }
 
 /// Flies 64 reads, lets `remove` take a device away meanwhile, and gives the results.
-fn meanwhile<T: Send>(remove: impl FnOnce() -> T + Send) -> (Buffer, Pair, Vec<i32>, T) {
-    let (buffer, file) = (Buffer::of_gpu(32 * MIB), ssd());
-    let pair = buffer.bind(&file).expect("a pair");
+fn meanwhile<T: Send>(buffer: &Buffer, remove: impl FnOnce() -> T + Send) -> (Pair, Vec<i32>, T) {
+    let pair = buffer.bind(&ssd()).expect("a pair");
     let mut ring = Ring::new(&pair);
     fly(&mut ring);
     let (results, removed) = thread::scope(|scope| {
@@ -99,7 +104,7 @@ fn meanwhile<T: Send>(remove: impl FnOnce() -> T + Send) -> (Buffer, Pair, Vec<i
         (land(&mut ring), removing.join().expect("it ended"))
     });
     assert_eq!(stats().out_in_flight, 0);
-    (buffer, pair, results, removed)
+    (pair, results, removed)
 }
 
 fn assert_each_is(results: &[i32], errors: &[i32]) {
@@ -111,7 +116,8 @@ fn assert_each_is(results: &[i32], errors: &[i32]) {
 fn a_provider_removed_while_operations_fly_leaves_objects_that_say_so() {
     let _alone = alone();
     for _ in 0..3 {
-        let (buffer, pair, results, removed) = meanwhile(|| Removed::new("GPU"));
+        let buffer = Buffer::of_gpu(32 * MIB);
+        let (pair, results, removed) = meanwhile(&buffer, || Removed::new("GPU"));
         assert_each_is(&results, &[libc::ENODEV]);
         assert_eq!(buffer.read(0, 1), Err(libc::ENODEV));
         assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 4096), Err(libc::ENODEV));
@@ -122,11 +128,32 @@ fn a_provider_removed_while_operations_fly_leaves_objects_that_say_so() {
     }
 }
 
+/// One that root made a provider for its own driver, which finds nothing of ours left.
+#[test]
+fn a_provided_device_removed_while_operations_fly_leaves_objects_that_say_so() {
+    let _alone = alone();
+    for _ in 0..3 {
+        let (gpu, events) = (StandIn::provided(), Events::new());
+        let buffer = gpu.register(0, 32 * MIB, Layout { segment: 64 * KIB, gap: 4 * KIB, reverse: true }).buffer;
+        let (pair, results, removed) = meanwhile(&buffer, || Removed::new("GPU"));
+        assert_each_is(&results, &[libc::ENODEV]);
+        assert_eq!((events.values(), held()), (vec!["none".to_owned()], [0; 4]));
+        assert_eq!(buffer.read(0, 1), Err(libc::ENODEV));
+        assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 4096), Err(libc::ENODEV));
+        drop((pair, buffer));
+        eventually("the end of all objects", || stats() == nothing());
+        drop(removed);
+        drop(gpu);
+        Buffer::of_gpu(64 * MIB);
+    }
+}
+
 #[test]
 fn an_ssd_removed_while_operations_fly_ends_them() {
     let _alone = alone();
     for _ in 0..3 {
-        let (buffer, pair, results, removed) = meanwhile(|| Removed::new("SSD"));
+        let buffer = Buffer::of_gpu(32 * MIB);
+        let (pair, results, removed) = meanwhile(&buffer, || Removed::new("SSD"));
         assert_each_is(&results, &[libc::EIO, libc::ENODEV, libc::ENXIO]);
         let after = pair.io(P2PDMA_USER_READ, 0, 0, 4096);
         assert!(matches!(after, Err(libc::EIO | libc::ENODEV | libc::ENXIO) | Ok((0, 0))), "{after:?}");
@@ -152,17 +179,27 @@ fn slot_is_full(address: &str) -> bool {
     fs::read_to_string(slot.join("adapter")).is_ok_and(|text| text.trim() == "1")
 }
 
+/// What QEMU calls the card: as the topology does, or as one of those that were plugged in since.
+static CARDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn pull_out() {
+    monitor("device_del gpu0");
+    CARDS.lock().expect("no panic").drain(..).for_each(|card| monitor(&format!("device_del {card}")));
+}
+
 /// The port is the one that tests/vm/topologies/switch gave the old card. A second attempt, should QEMU still refuse the first,
 /// only while there is no card, or it would press the slot's button again; and with memory of its own, since QEMU dies of the
 /// same memory plugged in twice.
 fn plug_in(address: &str) {
+    static TRIES: AtomicUsize = AtomicUsize::new(0);
     eventually("the old card's end", || !slot_is_full(address));
-    let (next, tries) = (Cell::new(Instant::now()), Cell::new(0));
+    let next = Cell::new(Instant::now());
     eventually("the plugging in", || {
         if Instant::now() >= next.get() {
-            let name = format!("new{}", tries.replace(tries.get() + 1));
+            let name = format!("new{}", TRIES.fetch_add(1, Ordering::Relaxed));
             monitor(&format!("object_add memory-backend-ram,id={name}-memory,size=64M,share=on"));
             monitor(&format!("device_add ivshmem-plain,id={name},memdev={name}-memory,bus=switch-port2"));
+            CARDS.lock().expect("no panic").push(name);
             next.set(Instant::now() + Duration::from_secs(1));
         }
         slot_is_full(address)
@@ -170,26 +207,37 @@ fn plug_in(address: &str) {
 }
 
 /// As pulling the card: QEMU presses the slot's button, the kernel waits five seconds, then powers it off.
-#[test]
-fn a_provider_unplugged_while_operations_fly_leaves_objects_that_say_so() {
-    let _alone = alone();
+fn unplug_while_operations_fly(buffer: Buffer) {
     let address = variable("P2PDMA_GPU_ADDRESS");
     let there = || Path::new(&sysfs(&address, "config")).exists();
-    let (buffer, file) = (Buffer::of_gpu(32 * MIB), ssd());
-    let pair = buffer.bind(&file).expect("a pair");
+    let (pair, events) = (buffer.bind(&ssd()).expect("a pair"), Events::new());
     let mut ring = Ring::new(&pair);
-    monitor("device_del gpu0");
+    pull_out();
     while there() {
         fly(&mut ring);
         assert_each_is(&land(&mut ring), &[libc::ENODEV]);
     }
     assert_eq!(pair.io(P2PDMA_USER_READ, 0, 0, 4096), Err(libc::ENODEV));
-    assert_eq!(stats().out_in_flight, 0);
+    assert_eq!((stats().out_in_flight, events.values()), (0, vec!["none".to_owned()]));
     plug_in(&address);
     eventually("the device", there);
     donate(&address);
     assert_eq!(buffer.read(0, 1), Err(libc::ENODEV), "it is another device now");
     Buffer::of_gpu(64 * MIB);
+}
+
+#[test]
+fn a_provider_unplugged_while_operations_fly_leaves_objects_that_say_so() {
+    let _alone = alone();
+    unplug_while_operations_fly(Buffer::of_gpu(32 * MIB));
+}
+
+#[test]
+fn a_provider_unplugged_while_operations_fly_finds_nothing_of_ours_left_though_another_driver_has_it() {
+    let _alone = alone();
+    let gpu = StandIn::provided();
+    unplug_while_operations_fly(gpu.register(0, 32 * MIB, Layout::default()).buffer);
+    assert_eq!(held(), [0; 4]);
 }
 
 // --- the module ---
@@ -252,6 +300,16 @@ impl Drop for Mapping {
         // SAFETY: mapped in `new`; nobody else has its address.
         unsafe { libc::munmap(self.0.cast(), 4096) };
     }
+}
+
+#[test]
+fn udev_hears_that_the_module_goes_and_comes() {
+    let _alone = alone();
+    let events = Events::new();
+    eventually("the end of earlier uses", || unload() == Ok(()));
+    assert_eq!(events.values(), ["none"]);
+    load();
+    assert_eq!(events.values(), ["provider"]);
 }
 
 #[test]

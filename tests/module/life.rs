@@ -35,7 +35,7 @@ pub(crate) fn fill(file: &File, seed: u64) {
     }
 }
 
-fn assert_filled(buffer: &Buffer, seed: u64) {
+pub(crate) fn assert_filled(buffer: &Buffer, seed: u64) {
     for part in 0..32 {
         let got = buffer.read(part as usize * MIB, MIB).expect("copied");
         assert!(got == pattern(seed + part, MIB), "part {part}");

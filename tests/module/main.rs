@@ -19,6 +19,7 @@ mod files;
 mod garbage;
 mod gpu;
 mod handles;
+mod hold;
 mod hotplug;
 mod life;
 mod log;

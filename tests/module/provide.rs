@@ -98,18 +98,21 @@ fn module(command: &str, argument: &str) {
 #[test]
 fn a_module_that_comes_back_finds_the_pages_and_claims_them_again() {
     let _alone = alone();
-    let mut gpu = StandIn::provided();
+    let (mut gpu, events) = (StandIn::provided(), Events::new());
     drop(gpu.register(0, MIB, Layout::default()));
     eventually("the end of all uses", || {
         fs::read_to_string("/sys/module/p2pdma_user/refcnt").expect("a count").trim() == "0"
     });
     module("rmmod", "p2pdma_user");
+    assert_eq!(events.values(), ["none"]);
     assert_eq!(p2pmem("available"), Some((64 * MIB).to_string()), "given back");
     assert!(!is_there("allocate"));
     module("insmod", &format!("{}/p2pdma_user.ko", variable("P2PDMA_MODULES")));
     let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
     register(device("GPU"), &dmabuf).expect("the pages are there");
+    assert!(events.values().is_empty(), "it is no provider yet");
     provide().expect("claimed again");
+    assert_eq!(events.values(), ["provider"]);
     assert_eq!(p2pmem("available"), Some("0".to_owned()));
     drop(gpu.register(0, MIB, Layout::default()));
     gpu.unbind();
@@ -118,10 +121,10 @@ fn a_module_that_comes_back_finds_the_pages_and_claims_them_again() {
 }
 
 /// What the kernel tells udev.
-struct Events(OwnedFd);
+pub(crate) struct Events(OwnedFd);
 
 impl Events {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: an address that lives during the call; the socket is ours.
         unsafe {
             let flags = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -137,7 +140,7 @@ impl Events {
     }
 
     /// Of the GPU's events those that have our key: its values, in order.
-    fn values(&self) -> Vec<String> {
+    pub(crate) fn values(&self) -> Vec<String> {
         let mut values = vec![];
         let mut event = [0_u8; 8192];
         loop {

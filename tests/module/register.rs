@@ -9,7 +9,7 @@ use std::{
 use p2pdma_sys::*;
 
 use crate::{
-    files::file_on_ext4,
+    files::{Xfs, file_on_ext4},
     gpu::*,
     objects::*,
     ring::{Request, Ring},
@@ -17,10 +17,13 @@ use crate::{
 
 const AREA: usize = 4 * MIB;
 
-const LAYOUTS: [Layout; 4] = [
+const SCATTERED: Layout = Layout { segment: 16 * KIB, gap: 4 * KIB, reverse: true };
+
+const LAYOUTS: [Layout; 5] = [
     Layout { segment: 0, gap: 0, reverse: false },
     Layout { segment: 256 * KIB, gap: 64 * KIB, reverse: false },
     Layout { segment: 64 * KIB, gap: 0, reverse: true },
+    SCATTERED,
     Layout { segment: 4 * KIB, gap: 4 * KIB, reverse: true },
 ];
 
@@ -30,25 +33,43 @@ fn requests(op: u32, length: usize) -> Vec<Request> {
     (0..AREA).step_by(length).map(request).collect()
 }
 
-/// What the host wrote to storage the GPU sees, and what the GPU wrote the host reads.
-fn both_directions(registered: &Registered, file: &File, length: usize, seed: u64) {
+/// One after another, or several at once; what each came to.
+type Way = fn(&Pair, &[Request]) -> Vec<i32>;
+
+const WAYS: [Way; 2] = [
+    |pair, requests| Ring::new(pair).all(requests, 16),
+    |pair, requests| requests.iter().map(|request| by_ioctl(pair, *request)).collect(),
+];
+
+fn by_ioctl(pair: &Pair, request: Request) -> i32 {
+    let Request { op, offset, position, length } = request;
+    match pair.io(op, offset, position, length) {
+        Ok((length, 0)) => length as i32,
+        Ok(buffered) => panic!("through the page cache: {buffered:?}"),
+        Err(errno) => -errno,
+    }
+}
+
+/// What the host wrote to storage the GPU sees, and nothing beside it; and what the GPU wrote the host reads.
+fn both_directions(registered: &Registered, file: &File, way: Way, length: usize, seed: u64) {
     let pair = registered.buffer.bind(file).expect("a pair");
-    let mut ring = Ring::new(&pair);
     let stored = pattern(seed, AREA);
     host_write(file, 0, &stored);
     registered.put(0, &pattern(seed + 1, AREA));
+    let between = registered.between();
     let all = requests(P2PDMA_USER_READ, length);
-    assert_eq!(ring.all(&all, 16), vec![length as i32; all.len()]);
+    assert_eq!(way(&pair, &all), vec![length as i32; all.len()]);
     let seen = registered.see(0, AREA);
     for request in &all {
         let at = request.position as usize;
         assert!(seen[request.offset..][..length] == stored[at..][..length], "{request:?}");
     }
+    assert!(registered.between() == between, "what lies between the runs is not the buffer's");
 
     let wanted = pattern(seed + 2, AREA);
     registered.put(0, &wanted);
     let all = requests(P2PDMA_USER_WRITE, length);
-    assert_eq!(ring.all(&all, 16), vec![length as i32; all.len()]);
+    assert_eq!(way(&pair, &all), vec![length as i32; all.len()]);
     let stored = host_read(file, 0, AREA);
     for request in &all {
         let at = request.position as usize;
@@ -56,12 +77,26 @@ fn both_directions(registered: &Registered, file: &File, length: usize, seed: u6
     }
 }
 
+/// In each of the layouts, by both ways.
 fn agree(file: &File) {
+    agree_in(&LAYOUTS, file);
+}
+
+/// In runs of 16 KiB, each a page away from the next, the last one first.
+pub(crate) fn agree_scattered(file: &File) {
+    agree_in(&[SCATTERED], file);
+}
+
+fn agree_in(layouts: &[Layout], file: &File) {
     let gpu = StandIn::provided();
-    for (seed, layout) in LAYOUTS.into_iter().enumerate() {
-        let registered = gpu.register(8 * MIB, AREA, layout);
-        for (index, length) in [4 * KIB, AREA / 16, AREA].into_iter().enumerate() {
-            both_directions(&registered, file, length, (seed * 10 + index * 3) as u64);
+    let mut seed = 0;
+    for layout in layouts {
+        let registered = gpu.register(8 * MIB, AREA, *layout);
+        for length in [4 * KIB, AREA / 16, AREA] {
+            for way in WAYS {
+                both_directions(&registered, file, way, length, seed);
+                seed += 3;
+            }
         }
     }
     eventually("the return of all memory", || held() == [0; 4]);
@@ -77,6 +112,13 @@ fn a_gpus_memory_and_a_raw_device_exchange_their_bytes() {
 fn a_gpus_memory_and_a_file_on_ext4_exchange_their_bytes() {
     let _alone = alone();
     agree(&file_on_ext4("registered"));
+}
+
+#[test]
+fn a_gpus_memory_and_a_file_on_xfs_exchange_their_bytes() {
+    let _alone = alone();
+    let mounted = Xfs::mount();
+    agree(&mounted.file("registered"));
 }
 
 #[test]
@@ -234,24 +276,6 @@ fn what_the_exporter_does_not_give_is_not_taken() {
     assert_eq!(answer(&["dynamic", "fail_map"]), libc::ENOMEM);
     assert_eq!(answer(&["fail_map"]), libc::ENOMEM);
     assert_eq!(answer(&["unaligned"]), libc::EXDEV);
-}
-
-#[test]
-fn the_shape_of_the_argument_is_held_to() {
-    let _alone = alone();
-    let gpu = StandIn::provided();
-    let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
-    let answer = |change: &dyn Fn(&mut p2pdma_user_register)| {
-        let mut args = register_args(device("GPU"), &dmabuf);
-        change(&mut args);
-        call(&node(), P2PDMA_USER_REGISTER, &mut args).unwrap_err()
-    };
-    for size in 0..size::<p2pdma_user_register>() {
-        assert_eq!(answer(&|args| args.size = size), libc::EINVAL);
-    }
-    (0..32).for_each(|bit| assert_eq!(answer(&|args| args.flags = 1 << bit), libc::EOPNOTSUPP));
-    (0..16).for_each(|bit| assert_eq!(answer(&|args| args.provider.reserved = 1 << bit), libc::EOPNOTSUPP));
-    assert_eq!(call_at(&node(), P2PDMA_USER_REGISTER, std::ptr::null_mut()), Err(libc::EFAULT));
 }
 
 // --- how long it lives ---

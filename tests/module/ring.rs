@@ -124,10 +124,20 @@ impl Ring {
 
     /// All of them in one submission; the results in the order of the requests.
     pub(crate) fn together(&mut self, requests: &[Request]) -> Vec<i32> {
-        let mut results = vec![0; requests.len()];
+        self.launch(requests);
+        self.gather(requests.len())
+    }
+
+    /// All of them in one submission.
+    pub(crate) fn launch(&mut self, requests: &[Request]) {
         requests.iter().enumerate().for_each(|(index, request)| self.push(&request.entry(index as u64)));
         self.submit();
-        requests.iter().for_each(|_| self.collect(&mut results));
+    }
+
+    /// The results of so many that were launched, in their order.
+    pub(crate) fn gather(&mut self, count: usize) -> Vec<i32> {
+        let mut results = vec![0; count];
+        (0..count).for_each(|_| self.collect(&mut results));
         results
     }
 

@@ -120,10 +120,10 @@ impl Node {
             return Err(libc::EINVAL);
         }
         let driver = self.driver(provider).ok_or(libc::ENODEV)?;
-        let pool = self.0.pools.get(&provider).ok_or(libc::ENODEV)?;
         if !["nvme", crate::control::DRIVER].contains(&driver.as_str()) {
             return Err(libc::EACCES);
         }
+        let pool = self.0.pools.get(&provider).ok_or(libc::ENODEV)?;
         let length = length.next_multiple_of(4096);
         match pool.lend(length, true).map_err(|_| libc::ENOMEM)? {
             Ok((fd, lease)) => Memory::new(&self.0, provider, Arc::clone(pool), fd.into(), length, Some(lease)),
