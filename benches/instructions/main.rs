@@ -2,7 +2,7 @@
 //! emulator. Unlike a time it hardly depends on what else the machine does: where operations are many, two runs differ by 1 to
 //! 3 %. Where they are few, at 1 MiB or on a machine that is busy elsewhere, what a program's start costs now and then shows.
 //!
-//! `cargo build --release --workspace --examples && cargo bench --bench instructions [-- [--write FILE] [CELL]]`, where CELL is
+//! `cargo build --release --workspace --bins --examples && cargo bench --bench instructions [-- [--write FILE] [CELL]]`, where CELL is
 //! a part of a cell's name, and FILE takes the totals as Markdown (benches/RESULTS.md). An instruction is no time: a cache miss, a write to a device and an addition count alike. It shows where the
 //! work is, not how fast it is done.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
