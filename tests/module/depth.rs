@@ -130,7 +130,7 @@ fn a_thousand_commands_in_flight_on_xfs() {
 fn a_thousand_commands_in_flight_on_a_gpus_memory_at_any_four_byte_address() {
     let _alone = alone();
     let gpu = StandIn::provided();
-    for file in [ssd(), big_file_on_ext4("registered-depth")] {
+    for file in [ssd(), big_file_on_ext4("depth")] {
         let pieces = pieces(1024, 4);
         let registered = gpu.register(0, room_for(&pieces).next_multiple_of(4 * KIB), Layout::default());
         together(&file, &pieces, &registered.buffer);

@@ -169,7 +169,7 @@ fn fds_sent_over_a_socket_are_good_while_the_dead_owners_operations_fly() {
 fn a_number_used_again_while_writes_fly_moves_none_of_them() {
     let _alone = alone();
     let stack = Stack::named_linear();
-    let (file, bound, other) = (stack.open(), stack.open(), file_on_ext4("number"));
+    let (file, bound, other) = (stack.open(), stack.open(), file_on_ext4("other"));
     let (pieces, untouched) = (pieces(ALL, 512), host_read(&other, 0, 16 * MIB));
     let buffer = Buffer::of_gpu(room_for(&pieces));
     let pair = buffer.bind(&file).expect("a pair");
