@@ -13,7 +13,7 @@ use crate::{
 
 impl Queue {
     /// The receipt of an operation that has ended, if there is one. No system call, unless the last operation of a pair that
-    /// was given back has ended, or the queue is [a single issuer's](Options::single_issuer).
+    /// was given back has ended, or the queue is [a single issuer's](crate::transfer::Options::single_issuer).
     pub fn poll(&mut self) -> Option<Receipt> {
         self.ready().or_else(|| {
             self.ring.gather();
