@@ -37,7 +37,7 @@ const fn cell(name: &'static str, rw: &'static str, block: &'static str, depth: 
     Cell { name, rw, block, depth }
 }
 
-const CELLS: [Cell; 12] = [
+const CELLS: [Cell; 10] = [
     cell("1 MiB read, depth 8", "read", "1M", 8),
     cell("1 MiB write, depth 8", "write", "1M", 8),
     cell("1 MiB read, depth 32", "read", "1M", 32),
@@ -48,8 +48,6 @@ const CELLS: [Cell; 12] = [
     cell("4 KiB random write, depth 16", "randwrite", "4k", 16),
     cell("4 KiB random read, depth 64", "randread", "4k", 64),
     cell("4 KiB random write, depth 64", "randwrite", "4k", 64),
-    cell("64 KiB read, depth 16", "read", "64k", 16),
-    cell("64 KiB write, depth 16", "write", "64k", 16),
 ];
 
 /// Programs and their memory. fio-host is what the same SSD does with memory of the host.
