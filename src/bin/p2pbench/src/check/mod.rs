@@ -16,6 +16,7 @@ mod measured;
 mod node;
 mod reason;
 mod report;
+mod stable;
 mod text;
 
 use std::path::PathBuf;
