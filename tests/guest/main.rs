@@ -14,6 +14,7 @@ mod recorded;
 mod refusals;
 mod shapes;
 mod stacks;
+mod stuck;
 mod trace;
 
 use machine::{Guest, Outcome};

@@ -83,6 +83,7 @@ impl Mock {
         };
         mock.facts.file("/proc/cpuinfo", cpuinfo).file("/proc/sys/kernel/osrelease", "6.12.0-mock\n");
         mock.facts.file("/sys/module/p2pdma_user/refcnt", "0\n");
+        mock.facts.file("/sys/module/p2pdma_user/version", "0.1.0\n");
         mock.function(&Function::new(at(0, 0), vendor, device, 0x06_0000));
         mock
     }

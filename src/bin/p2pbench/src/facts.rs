@@ -13,10 +13,13 @@ pub(crate) struct MachineFacts {
 }
 
 impl MachineFacts {
+    /// What `module` says of one that tells no version.
+    pub(crate) const NO_VERSION: &str = "loaded";
+
     pub(crate) fn of(machine: &Machine) -> Self {
         let facts = machine.facts();
         let module = facts.list("/sys/module/p2pdma_user").ok();
-        let version = || facts.text("/sys/module/p2pdma_user/version").unwrap_or_else(|| "loaded".into());
+        let version = || facts.text("/sys/module/p2pdma_user/version").unwrap_or_else(|| Self::NO_VERSION.into());
         Self {
             kind: machine.kind().to_string(),
             kernel: facts.text("/proc/sys/kernel/osrelease"),

@@ -13,21 +13,32 @@ use super::{
     measured::Measured,
     node::{self, Node},
 };
+use crate::facts::MachineFacts;
 
 /// Everything that is not as expected, but for what speaks against the pairs.
 pub(super) fn entries(node: &Node, expectation: &Expectation, measured: &Measured) -> Vec<Entry> {
     let mut entries = counts(node, expectation);
     entries.extend(software(node, expectation));
     entries.extend(absent(node, expectation));
-    entries.extend(expectation.links.iter().filter_map(|(address, link)| other_link(node, *address, link)));
+    entries.extend(expectation.links.iter().filter_map(|(address, link)| other_link(node, *address, *link)));
     let slow = expectation.gb_per_second.iter().filter_map(|(pair, least)| too_slow(*pair, *least, measured));
     entries.extend(slow);
+    entries.extend(nothing_measured(expectation, measured));
     entries
 }
 
 /// Minima that nothing measured can be held against.
 pub(super) fn not_measured(expectation: &Expectation, measured: &Measured) -> usize {
     expectation.gb_per_second.keys().filter(|pair| measured.rate(**pair).is_none()).count()
+}
+
+/// A minimum that nothing is held against must not look like one that was kept.
+fn nothing_measured(expectation: &Expectation, measured: &Measured) -> Option<Entry> {
+    let minima = expectation.gb_per_second.len();
+    let count = not_measured(expectation, measured);
+    let cause = format!("of {minima} minima of the file, {count} have nothing measured to be held against");
+    let cure = "give --measured with what `p2pbench run --json` printed of these pairs on this node";
+    (count > 0).then(|| Entry::new("not_measured", Severity::Warning, Refusal::new("node", cause, cure)))
 }
 
 /// Links below their best, of which nothing else is expected.
@@ -84,27 +95,38 @@ fn counts(node: &Node, expectation: &Expectation) -> Vec<Entry> {
 }
 
 fn software(node: &Node, expectation: &Expectation) -> Vec<Entry> {
-    let parts = [
-        ("kernel", &node.facts.kernel, &expectation.kernel, "boot the kernel that is expected"),
-        (
-            "module",
-            &node.facts.module,
-            &expectation.module,
-            "load the p2pdma_user module of that version (modprobe p2pdma_user)",
-        ),
-    ];
-    let differs = parts.into_iter().filter_map(|(what, is, expected, cure)| {
-        let expected =
-            expected.as_deref().filter(|expected| !is.as_deref().is_some_and(|is| is_version(is, expected)))?;
-        let is = is.as_deref().unwrap_or("none");
-        Some(Entry::no(what, Refusal::new("node", format!("{what} is {is}, not {expected}"), cure)))
+    let is = node.facts.kernel.as_deref();
+    let other = |expected: &&String| !is.is_some_and(|is| is_version(is, expected));
+    let kernel = expectation.kernel.as_ref().filter(other).map(|expected| {
+        let cause = format!("kernel is {}, not {expected}", is.unwrap_or("none"));
+        Entry::no("kernel", Refusal::new("node", cause, "boot the kernel that is expected"))
     });
+    let module = expectation.module.as_ref().and_then(|expected| other_module(node.facts.module.as_deref(), expected));
+    let differs = kernel.into_iter().chain(module);
     let lacking = expectation.parameters.iter().filter(|parameter| !node.parameters.contains(parameter));
     let lacking = lacking.map(|parameter| {
         let cure = format!("boot with {parameter}");
         Entry::no("parameter", Refusal::new("node", format!("the kernel was booted without {parameter}"), cure))
     });
     differs.chain(lacking).collect()
+}
+
+/// A module that is loaded and tells no version may be any.
+fn other_module(is: Option<&str>, expected: &str) -> Option<Entry> {
+    let (cause, cure) = match is {
+        Some(MachineFacts::NO_VERSION) if expected == MachineFacts::NO_VERSION => return None,
+        Some(is) if is_version(is, expected) => return None,
+        None => (format!("p2pdma_user is not loaded, and {expected} is expected"), "modprobe p2pdma_user".to_owned()),
+        Some(MachineFacts::NO_VERSION) => (
+            format!("p2pdma_user is loaded and tells no version, and {expected} is expected"),
+            format!("install the module of version {expected}: it has /sys/module/p2pdma_user/version"),
+        ),
+        Some(is) => (
+            format!("p2pdma_user is {is}, not {expected}"),
+            format!("install the module of version {expected}, then `rmmod p2pdma_user` and `modprobe p2pdma_user`"),
+        ),
+    };
+    Some(Entry::no("module", Refusal::new("node", cause, cure)))
 }
 
 /// `6.12` is 6.12.117 too, and not 6.120.
@@ -134,15 +156,28 @@ fn absence(what: &'static str, address: Address, cause: &str, cure: &str) -> Ent
     Entry::no(what, Refusal::new(address, cause, cure))
 }
 
-fn other_link(node: &Node, address: Address, expected: &str) -> Option<Entry> {
+/// What a link is expected to be, and what is the same on equal nodes at any time: of an idle GPU that is only the best that
+/// it can do.
+pub(super) fn lasting_link(device: &Device) -> Option<Link> {
+    match device.kind {
+        Kind::Display | Kind::Accelerator => device.max_link.or(device.link),
+        _ => device.link,
+    }
+}
+
+fn other_link(node: &Node, address: Address, expected: Link) -> Option<Entry> {
     let device = node.topology.device(address);
-    let link = device.and_then(|device| device.link).map(|link: Link| link.to_string());
-    if link.as_deref() == Some(expected) {
+    let link = device.and_then(lasting_link);
+    if link == Some(expected) {
         return None;
     }
-    let is = link.unwrap_or_else(|| "not there".to_owned());
+    let is = link.map_or("not there".to_owned(), |link| link.to_string());
     let cure = device.map_or("see the kernel's log; reseat it", cure);
-    Some(Entry::no("link", Refusal::new(address, format!("its link is {is}, not {expected}"), cure)))
+    let cause = match device.map(|device| device.kind) {
+        Some(Kind::Display | Kind::Accelerator) => format!("its link can at best be {is}, not {expected}"),
+        _ => format!("its link is {is}, not {expected}"),
+    };
+    Some(Entry::no("link", Refusal::new(address, cause, cure)))
 }
 
 fn too_slow((client, provider): (Address, Address), least: f64, measured: &Measured) -> Option<Entry> {
@@ -156,6 +191,15 @@ fn too_slow((client, provider): (Address, Address), least: f64, measured: &Measu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_that_tells_no_version_is_said_to() {
+        assert!(other_module(Some("0.1.0"), "0.1").is_none());
+        let cause = |is| other_module(is, "0.1").expect("a difference").cause;
+        assert_eq!(cause(None), "p2pdma_user is not loaded, and 0.1 is expected");
+        assert_eq!(cause(Some("loaded")), "p2pdma_user is loaded and tells no version, and 0.1 is expected");
+        assert_eq!(cause(Some("0.10.0")), "p2pdma_user is 0.10.0, not 0.1");
+    }
 
     #[test]
     fn a_version_is_met_by_its_own_patches_alone() {

@@ -6,6 +6,8 @@ use p2pdma::{
     verdict::{Finding, Severity},
 };
 
+use super::{node::Pair, stable::stable};
+
 /// A finding about one or more pairs or devices, or about the node.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -13,8 +15,12 @@ pub(super) struct Entry {
     pub(super) severity: Severity,
     /// What it is about: `0000:03:00.0 -> 0000:05:00.0`, a device, or `node`. Never empty.
     pub(super) on: Vec<String>,
+    /// True of all that it is about: of several pairs it names none.
     pub(super) cause: String,
+    /// The same without the pair's own addresses, by which causes are compared.
+    shared: String,
     pub(super) cure: String,
+    /// Of all that it is about.
     pub(super) evidence: Vec<Evidence>,
 }
 
@@ -26,19 +32,38 @@ impl Entry {
 
     pub(super) fn new(what: &'static str, severity: Severity, refusal: Refusal) -> Self {
         let Refusal { thing, cause, cure } = refusal;
-        Self { what, severity, on: vec![thing], cause, cure, evidence: Vec::new() }
+        Self { what, severity, on: vec![thing], shared: stable(&cause), cause, cure, evidence: Vec::new() }
     }
 
     /// A finding of the library's about this pair.
-    pub(super) fn of(finding: &Finding, pair: &str) -> Self {
-        let refusal = Refusal { thing: pair.to_owned(), ..finding.refusal.clone() };
+    pub(super) fn of(finding: &Finding, pair: &Pair) -> Self {
+        let refusal = Refusal { thing: pair.name(), ..finding.refusal.clone() };
         let evidence = finding.evidence.clone();
-        Self { evidence, ..Self::new(finding.what.as_str(), finding.severity, refusal) }
+        let entry = Self::new(finding.what.as_str(), finding.severity, refusal);
+        let nameless = entry.shared.replace(&format!("provider {}", pair.provider), "the provider");
+        let shared = nameless.replace(&format!("client {}", pair.client), "the client");
+        Self { evidence, shared, ..entry }
     }
 
     /// Whether the same cure helps both for the same reason.
     fn is_like(&self, other: &Self) -> bool {
-        (self.what, self.severity, &self.cure) == (other.what, other.severity, &other.cure)
+        fn key(entry: &Entry) -> (&str, Severity, &str, &str) {
+            (entry.what, entry.severity, &entry.cure, &entry.shared)
+        }
+        key(self) == key(other)
+    }
+
+    /// Takes in one that is like this.
+    fn join(&mut self, other: Self) {
+        self.on.extend(other.on.into_iter().filter(|thing| self.on.last() != Some(thing)).collect::<Vec<_>>());
+        if self.on.len() > 1 {
+            self.cause.clone_from(&self.shared);
+        }
+        for seen in other.evidence {
+            if !self.evidence.contains(&seen) {
+                self.evidence.push(seen);
+            }
+        }
     }
 }
 
@@ -48,12 +73,32 @@ pub(super) fn folded(entries: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
     let mut folded: Vec<Entry> = Vec::new();
     for entry in entries {
         match folded.iter_mut().find(|known| known.is_like(&entry)) {
-            Some(known) => {
-                known.on.extend(entry.on.into_iter().filter(|thing| known.on.last() != Some(thing)).collect::<Vec<_>>())
-            }
+            Some(known) => known.join(entry),
             None => folded.push(entry),
         }
     }
     folded.sort_by_key(|entry| entry.severity);
     folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(thing: &str, cause: &str) -> Entry {
+        Entry::new("slow_link", Severity::Warning, Refusal::new(thing, cause, "reseat it"))
+    }
+
+    #[test]
+    fn what_has_another_cause_stays_apart_whatever_the_cure() {
+        let entries = folded([link("a", "5 GT/s"), link("b", "16 GT/s"), link("c", "5 GT/s")]);
+        let told: Vec<_> = entries.iter().map(|entry| (entry.on.join(" "), entry.cause.as_str())).collect();
+        assert_eq!(told, [("a c".to_owned(), "5 GT/s"), ("b".to_owned(), "16 GT/s")]);
+    }
+
+    #[test]
+    fn names_of_the_moment_are_no_other_cause() {
+        let entries = folded([link("a", "it lies on nvme3n1"), link("b", "it lies on nvme0n1")]);
+        assert_eq!((entries.len(), entries[0].cause.as_str()), (1, "it lies on nvme*"));
+    }
 }

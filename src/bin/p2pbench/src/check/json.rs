@@ -72,7 +72,7 @@ impl<'a> Document<'a> {
 
 impl<'a> Found<'a> {
     fn new(entry: &'a Entry) -> Self {
-        let Entry { what, severity, on, cause, cure, evidence } = entry;
+        let Entry { what, severity, on, cause, cure, evidence, .. } = entry;
         let seen = evidence.iter().map(|seen| Seen { path: &seen.path, value: &seen.value });
         Self { what, severity: severity.as_str(), on, cause, cure, evidence: seen.collect() }
     }

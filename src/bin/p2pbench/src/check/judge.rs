@@ -16,11 +16,10 @@ use super::{
 pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Entry> {
     let matters =
         |pair: &&Pair| expectation.is_none_or(|expectation| expectation.is_direct(pair.client, pair.provider));
-    let way = expectation.map_or(Way::P2pmem, |expectation| expectation.way);
+    let way = way(expectation);
     let of_pair = |pair: &Pair| {
         let findings = pair.verdict.findings().filter(|finding| finding.ways.contains(&way));
-        let name = pair.name();
-        findings.map(|finding| Entry::of(finding, &name)).collect::<Vec<_>>()
+        findings.map(|finding| Entry::of(finding, pair)).collect::<Vec<_>>()
     };
     let entries = node.pairs.iter().filter(matters).flat_map(of_pair);
     match expectation {
@@ -32,6 +31,12 @@ pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Ent
 /// How many pairs are direct this way.
 pub(super) fn direct(node: &Node, way: Way) -> usize {
     node.pairs.iter().filter(|pair| pair.verdict.way(way) == Answer::Yes).count()
+}
+
+/// The way to judge by: upstream Linux's, where no other is expected. What the module can reach may take root's word for a
+/// stack, and whether that was given cannot be read.
+pub(super) fn way(expectation: Option<&Expectation>) -> Way {
+    expectation.map_or(Way::P2pmem, |expectation| expectation.way)
 }
 
 fn nothing_to_pair(node: &Node) -> Vec<Entry> {

@@ -11,16 +11,18 @@ mod entry;
 mod expect;
 mod json;
 mod judge;
+mod look;
 mod measured;
 mod node;
 mod reason;
 mod report;
+mod stable;
 mod text;
 
-use std::{path::PathBuf, sync::mpsc, thread, time::Duration};
+use std::path::PathBuf;
 
 use clap::Args;
-use p2pdma::{Error, Refusal, machine::Machine};
+use p2pdma::machine::Machine;
 
 use crate::{cli, failure::Failure, machine::MachineName, output::Output, record::write};
 use expect::Expectation;
@@ -54,35 +56,19 @@ enum Outcome {
     Written(String),
 }
 
-/// Checks in a thread of its own, so that the deadline holds whatever a device does; prints here, so that it prints once.
+/// Has another process look, so that the deadline holds whatever a device does.
 pub(crate) fn command(machine: &MachineName, options: &CheckOptions, json: bool) -> Result<(), Failure> {
-    let (sender, receiver) = mpsc::channel();
-    let (name, all) = (machine.clone(), options.clone());
-    thread::spawn(move || {
-        // Whoever has stopped listening has met the deadline.
-        let _ = sender.send(outcome(&name, &all));
-    });
-    let result =
-        receiver.recv_timeout(Duration::from_secs_f64(options.deadline)).unwrap_or_else(|_| Err(late(options)));
-    match result {
+    if !look::is_here() {
+        return look::from_outside(options.deadline, json);
+    }
+    match outcome(machine, options) {
         Ok((machine, outcome)) => {
             let result = print(&machine, &outcome, json);
             crate::say_what_is_missing(&machine);
             result
         }
-        Err(failure) => {
-            if !json {
-                Output::plain().text(&reason::of_failure(&failure))?;
-            }
-            Err(failure)
-        }
+        Err(failure) => look::refuse(failure, json),
     }
-}
-
-fn late(options: &CheckOptions) -> Failure {
-    let cause = format!("not done within {} s", options.deadline);
-    let cure = "a device or a filesystem may hang: see the kernel's log; or give --deadline more";
-    Failure::Library(Error::Deadline(Refusal::new("check", cause, cure)))
 }
 
 fn outcome(name: &MachineName, options: &CheckOptions) -> Result<(Machine, Outcome), Failure> {

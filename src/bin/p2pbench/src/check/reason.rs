@@ -35,11 +35,12 @@ fn decides(entry: &Entry) -> bool {
     entry.severity != Severity::Warning
 }
 
+/// The first warning by name: that nothing was measured, if that is one.
 fn passed(report: &Report) -> String {
-    let warnings = match report.entries.len() {
-        0 => String::new(),
-        1 => ", 1 warning".to_owned(),
-        count => format!(", {count} warnings"),
+    let warnings = match &report.entries[..] {
+        [] => String::new(),
+        [only] => format!(", 1 warning: {}", only.what),
+        [first, ..] => format!(", {} warnings: {}", report.entries.len(), first.what),
     };
     format!("{}, {} direct{warnings}", report.node.sum(), report.direct)
 }

@@ -1,6 +1,6 @@
 //! What a check comes to.
 
-use p2pdma::verdict::{Severity, Way};
+use p2pdma::verdict::Severity;
 
 use super::{
     compare,
@@ -33,7 +33,7 @@ impl Report {
         let entries = entry::folded(differences.into_iter().flatten().chain(judged).chain(links));
         Self {
             expected: expectation.is_some(),
-            direct: judge::direct(&node, expectation.map_or(Way::P2pmem, |expectation| expectation.way)),
+            direct: judge::direct(&node, judge::way(expectation)),
             not_measured: expectation.map_or(0, |expectation| compare::not_measured(expectation, measured)),
             node,
             entries,

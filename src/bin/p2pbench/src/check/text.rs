@@ -2,7 +2,7 @@
 
 use p2pdma::verdict::Severity;
 
-use super::{entry::Entry, reason, report::Report};
+use super::{entry::Entry, reason, report::Report, stable::stable};
 use crate::text;
 
 /// As many pairs of one finding are named.
@@ -21,7 +21,7 @@ fn node(report: &Report) -> String {
     let node = &report.node;
     let facts = &node.facts;
     let kernel = facts.kernel.as_deref().unwrap_or("unknown");
-    let module = facts.module.as_ref().map_or("not loaded".to_owned(), Clone::clone);
+    let module = facts.module.as_deref().unwrap_or("not loaded");
     let mut lines = format!("kernel    {kernel}, p2pdma_user {module}\n");
     if !node.parameters.is_empty() {
         lines += &text::paragraph("booted    ", &node.parameters.join(" "));
@@ -29,9 +29,6 @@ fn node(report: &Report) -> String {
     lines += &format!("node      {}, {} direct\n", node.sum(), report.direct);
     lines +=
         if report.expected { "expected  what the file says\n" } else { "expected  every SSD reaches every provider\n" };
-    if report.not_measured > 0 {
-        lines += &format!("measured  nothing, for {} minima of the file: give --measured\n", report.not_measured);
-    }
     lines
 }
 
@@ -46,10 +43,22 @@ fn found(entry: &Entry, number: usize) -> String {
     lines += &named(&entry.on);
     lines += &text::paragraph("    why   ", &stable(&entry.cause));
     lines += &text::paragraph("    cure  ", &stable(&entry.cure));
-    for evidence in &entry.evidence {
-        lines += &text::paragraph("    seen  ", &stable(&evidence.to_string()));
+    lines + &seen(entry)
+}
+
+/// What was read, of equal lines one.
+fn seen(entry: &Entry) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for line in entry.evidence.iter().map(|evidence| stable(&evidence.to_string())) {
+        if !seen.contains(&line) {
+            seen.push(line);
+        }
     }
-    lines
+    let lines: String = seen.iter().take(NAMED).map(|line| text::paragraph("    seen  ", line)).collect();
+    match seen.len().saturating_sub(NAMED) {
+        0 => lines,
+        more => format!("{lines}    seen  and {more} more (--json names all)\n"),
+    }
 }
 
 /// A line each, as whole as they are to be copied.
@@ -58,51 +67,5 @@ fn named(on: &[String]) -> String {
     match on.len().saturating_sub(NAMED) {
         0 => named,
         more => format!("{named}    on    and {more} more (--json names all)\n"),
-    }
-}
-
-/// Names that the kernel gives in the order in which devices happened to answer: `nvme3n1` is `nvme*`, `259:7=` is `MAJ:MIN=`,
-/// which is what lsblk calls that number. `p2pbench explain` of the pair has them as they are.
-fn stable(text: &str) -> String {
-    text.split_inclusive([' ', '/', '=', ',']).map(stable_part).collect()
-}
-
-fn stable_part(part: &str) -> String {
-    if let Some(rest) =
-        part.strip_prefix("nvme-subsys").filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-    {
-        return format!("nvme-subsys*{}", rest.trim_start_matches(|next: char| next.is_ascii_digit()));
-    }
-    let end = part.find(|next: char| !next.is_ascii_alphanumeric() && next != ':').unwrap_or(part.len());
-    let (word, rest) = part.split_at(end);
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let enumerated =
-        word.strip_prefix("nvme").is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()));
-    let number =
-        word.split_once(':').is_some_and(|(major, minor)| digits(major) && digits(minor)) && rest.starts_with('=');
-    match (enumerated, number) {
-        (true, _) => format!("nvme*{rest}"),
-        (_, true) => format!("MAJ:MIN{rest}"),
-        _ => part.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_differ_between_equal_nodes_are_left_out() {
-        assert_eq!(stable("it lies on nvme3n1 (NVMe multipath head)"), "it lies on nvme* (NVMe multipath head)");
-        assert_eq!(
-            stable("/virtual/nvme-subsystem/nvme-subsys1/nvme1n1"),
-            "/virtual/nvme-subsystem/nvme-subsys*/nvme*"
-        );
-        assert_eq!(stable("/sys/class/nvme/nvme0/nvme0c0n1 = x"), "/sys/class/nvme/nvme*/nvme* = x");
-        assert_eq!(
-            stable("after `echo 259:5=0000:01:00.0,0000:02:00.0 >/sys/x`"),
-            "after `echo MAJ:MIN=0000:01:00.0,0000:02:00.0 >/sys/x`"
-        );
-        assert_eq!(stable("nvme_core.multipath=N at 0000:03:00.0"), "nvme_core.multipath=N at 0000:03:00.0");
     }
 }

@@ -69,7 +69,7 @@ fn each_thing_that_is_not_as_expected_is_a_finding() {
     let cases = [
         ("ssds = 2", "ssds = 3", "ssds node"),
         ("providers = 1", "providers = 2", "providers node"),
-        ("module = \"loaded\"", "module = \"0.1\"", "module node"),
+        ("module = \"0.1.0\"", "module = \"0.2\"", "module node"),
         ("6.12.0-mock", "6.13", "kernel node"),
         ("ssds = 2", "ssds = 2\nparameters = [\"iommu=pt\"]", "parameter node"),
         ("\"0000:03:00.0\" = \"16 GT/s x4\"", "\"0000:03:00.0\" = \"16 GT/s x8\"", "link 0000:03:00.0"),
@@ -102,7 +102,7 @@ fn a_minimum_is_held_against_what_was_measured_and_against_nothing_else() {
     let (directory, file) = expectation(|text| text + &minimum("1000000.0"));
     let outcome = check("mock", &format!("--expect {file}"));
     assert_eq!(outcome.status, 0, "an estimate is no measurement: {}", outcome.stdout);
-    assert!(outcome.stdout.contains("nothing, for 1 minima of the file"), "{}", outcome.stdout);
+    assert!(first_line(&outcome).contains("warning: not_measured"), "{}", outcome.stdout);
     let run = directory.path().join("run.json").display().to_string();
     let measured = p2pbench("--machine mock run --source /dev/nvme0n1 --peer 0000:05:00.0 --size 1M --json");
     fs::write(&run, &measured.stdout).expect("a measurement");
@@ -125,6 +125,88 @@ fn minima_are_written_of_what_was_measured() {
     assert_eq!(check("mock", &format!("--expect {file} --measured {run}")).status, 0);
 }
 
+/// A recording of the mock machine, changed.
+fn recorded_with(change: impl Fn(&mut Vec<String>)) -> (TempDir, String) {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("machine");
+    assert_eq!(p2pbench(&format!("--machine mock record {}", file.display())).status, 0);
+    let text = fs::read_to_string(&file).expect("a recording");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    change(&mut lines);
+    fs::write(&file, lines.join("\n") + "\n").expect("a recording");
+    (directory, file.display().to_string())
+}
+
+/// What the module's version in sysfs is instead.
+fn with_module(version: &'static str) -> impl Fn(&mut Vec<String>) {
+    move |lines: &mut Vec<String>| {
+        let told = "/sys/module/p2pdma_user/version read ";
+        let line = lines.iter_mut().find(|line| line.starts_with(told)).expect("a version");
+        *line = format!("{told}{version}");
+    }
+}
+
+#[test]
+fn the_module_is_expected_by_its_version_and_never_as_loaded() {
+    let (directory, machine) = recorded_with(with_module("= 0.1.0"));
+    let file = directory.path().join("expect.toml").display().to_string();
+    assert_eq!(check(&machine, &format!("--write-expect {file}")).status, 0);
+    let text = fs::read_to_string(&file).expect("an expectation");
+    assert!(text.contains("\nmodule = \"0.1.0\"\n"), "{text}");
+    fs::write(&file, text.replace("0.1.0", "0.1")).expect("an expectation");
+    assert_eq!(check(&machine, &format!("--expect {file}")).status, 0);
+    let (_directory, nameless) = recorded_with(with_module("error ENOENT"));
+    let outcome = check(&nameless, &format!("--expect {file}"));
+    assert_eq!(outcome.status, 1, "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("p2pdma_user is loaded and tells no version, and 0.1 is"), "{}", outcome.stdout);
+    assert_eq!(check(&nameless, &format!("--write-expect {file}")).status, 0);
+    assert!(!fs::read_to_string(&file).expect("an expectation").contains("module ="));
+}
+
+#[test]
+fn a_node_without_direct_pairs_is_no_good_one() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("expect.toml");
+    let outcome = check("mock:root-ports-intel", &format!("--write-expect {}", file.display()));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (1, 1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no good node: it has 1 SSD, 1 provider, 1 pair"), "{}", outcome.stderr);
+    assert!(!file.exists());
+}
+
+/// A multipath head takes peer memory by the module alone.
+#[test]
+fn the_way_by_which_a_node_is_good_is_written_down() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("expect.toml").display().to_string();
+    let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/multipath");
+    assert_eq!(check(machine, "").status, 1);
+    assert_eq!(check(machine, &format!("--write-expect {file}")).status, 0);
+    let text = fs::read_to_string(&file).expect("an expectation");
+    assert!(text.contains("\nway = \"module\"\n") && text.contains(" = [\"0000:05:00.0\"]"), "{text}");
+    assert_eq!(check(machine, &format!("--expect {file}")).status, 0);
+}
+
+/// A GPU that runs at 2.5 GT/s because it idles is the same GPU; an SSD is not.
+#[test]
+fn an_idle_gpu_is_held_against_the_best_that_its_link_can_do() {
+    let machine = |name: &str| format!("{}/../../../tests/machines/{name}", env!("CARGO_MANIFEST_DIR"));
+    let directory = TempDir::new().expect("a directory");
+    let (file, idle) = (directory.path().join("expect.toml"), directory.path().join("idle"));
+    let links = "[links]\n\"0001:01:00.0\" = \"32 GT/s x16\"\n\"0001:06:00.0\" = \"16.0 GT/s PCIe x4\"\n";
+    fs::write(&file, format!("schema = \"p2pbench.expect/1\"\n{links}")).expect("an expectation");
+    let text = fs::read_to_string(machine("desktop")).expect("a recording");
+    for (address, status) in [("0001:01:00.0", 0), ("0001:06:00.0", 1)] {
+        let slows = |line: &str| line.contains(&format!("{address}/current_link_speed "));
+        let lines = text.lines().map(|line| match slows(line) {
+            true => format!("{} read = 2.5 GT/s PCIe\n", line.split(' ').next().expect("a path")),
+            false => format!("{line}\n"),
+        });
+        fs::write(&idle, lines.collect::<String>()).expect("a recording");
+        let outcome = check(&idle.display().to_string(), &format!("--expect {}", file.display()));
+        assert_eq!(outcome.status, status, "{address}: {}", outcome.stdout);
+    }
+}
+
 #[test]
 fn a_reason_fits_80_columns() {
     let machine = |name: &str| format!("{}/../../../tests/machines/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -139,7 +221,12 @@ fn a_reason_fits_80_columns() {
 
 #[test]
 fn an_expectation_that_is_none_is_2_with_its_line() {
-    for (text, part) in [("ssds = \"two\"", "line 2: "), ("ssd = 2", "unknown field `ssd`"), ("= 3", "line 2: ")] {
+    for (text, part) in [
+        ("ssds = \"two\"", "line 2: "),
+        ("ssd = 2", "unknown field `ssd`"),
+        ("= 3", "line 2: "),
+        ("[links]\n\"0000:03:00.0\" = \"fast\"", "is no link"),
+    ] {
         let (_directory, file) = expectation(|_| format!("schema = \"p2pbench.expect/1\"\n{text}\n"));
         let outcome = check("mock", &format!("--expect {file}"));
         assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
