@@ -46,6 +46,16 @@ impl Guest {
 
     /// Runs a shell script in it, with p2pbench on the path.
     pub(crate) fn run(self, script: &str) -> Outcome {
+        let outcome = self.run_once(script);
+        // The emulator itself crashed, which says nothing of what is tested.
+        if outcome.status == 125 && outcome.stderr.contains("QEMU's status 139") {
+            eprintln!("QEMU crashed, and is tried once more:\n{}", outcome.stderr);
+            return self.run_once(script);
+        }
+        outcome
+    }
+
+    fn run_once(&self, script: &str) -> Outcome {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let share = TempDir::new().expect("a directory to share");
         let trace = share.path().join("trace");

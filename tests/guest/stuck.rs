@@ -12,11 +12,11 @@ mkfs.ext4 -q /dev/mapper/hung
 mkdir /mnt/hung
 mount /dev/mapper/hung /mnt/hung
 dmsetup suspend --noflush --nolockfs hung
-(sleep 60; dmsetup resume hung) >/dev/null 2>&1 &
+(sleep 90; dmsetup resume hung) >/dev/null 2>&1 &
 cd $P2PDMA_SHARE
 SECONDS=0
 status=0
-said=$(p2pbench --machine mock check --write-expect /mnt/hung/expect --deadline 2 2>&1) || status=$?
+said=$(p2pbench --machine mock check --write-expect /mnt/hung/expect --deadline 15 2>&1) || status=$?
 echo "$status after $SECONDS s: $said" >early
 grep -h '^State' /proc/[0-9]*/task/*/status | grep -c 'D (disk sleep)' >stuck || true
 wait
@@ -27,9 +27,9 @@ fn a_check_that_hangs_in_the_kernel_is_4_at_the_deadline() {
     let outcome = Guest::new("plain").run(SCRIPT);
     assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
     let early = outcome.file("early");
-    assert!(early.contains("ERROR  check: not done within 2 s"), "{early}");
+    assert!(early.contains("ERROR  check: not done within 15 s"), "{early}");
     let (status, rest) = early.split_once(" after ").expect("a status");
     let seconds: u32 = rest.split(' ').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
-    assert!(status == "4" && seconds < 30, "{early}");
+    assert!(status == "4" && seconds < 60, "{early}");
     assert_ne!(outcome.file("stuck").trim(), "0", "nothing hung, so nothing was shown");
 }
