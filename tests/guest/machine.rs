@@ -45,6 +45,7 @@ impl Guest {
     }
 
     /// Runs a shell script in it, with p2pbench on the path.
+    #[expect(clippy::print_stderr, reason = "whoever reads the test's output must know")]
     pub(crate) fn run(self, script: &str) -> Outcome {
         let outcome = self.run_once(script);
         // The emulator itself crashed, which says nothing of what is tested.
