@@ -386,3 +386,21 @@ mod errno {
     pub(crate) const ENODEV: i32 = 19;
     pub(crate) const EREMOTEIO: i32 = 121;
 }
+
+#[test]
+fn a_queue_for_one_thread_that_is_dropped_in_another_while_operations_fly_is_leaked_at_once() {
+    let _alone = alone();
+    let mut mock = mock();
+    mock.fault(0, Fault::Withheld);
+    let machine = Machine::mock(mock);
+    let file = File::open(&machine, SSD, Access::Read).expect("a file");
+    let memory = Provider::find(&machine, provider()).and_then(|found| found.allocate(BLOCK)).expect("memory");
+    let mut queue = Queue::new(&machine, Options::default().deadline(DEADLINE).single_issuer()).expect("a queue");
+    let pair = queue.bind(&file, &memory).expect("a pair");
+    queue.read(&pair, 0, memory.all()).expect("taken");
+    queue.submit().expect("started");
+    let (before, began) = (leaked_queues(), Instant::now());
+    std::thread::spawn(|| drop(queue)).join().expect("a drop");
+    assert_eq!(leaked_queues(), before + 1);
+    assert!(began.elapsed() < DEADLINE, "it can learn of no end there, so it does not wait for one");
+}
