@@ -40,7 +40,8 @@
 //! - **It gives no address**, neither physical nor of a bus.
 //! - **A receipt is not a proof.** The kernel's yes is not enough where an IOMMU or a virtual machine's switch disagrees:
 //!   such a machine reports success and delivers nothing. Prove a route once before trusting it
-//!   ([`transfer::Prover`], `p2pbench run --verify`).
+//!   ([`transfer::Prover`], `p2pbench run --verify`). A route that cannot be known is bound only when this process has proved
+//!   it, and one that was disproved is not bound.
 //! - **Completion is not visibility to a GPU.** Before a kernel reads what arrived, make the vendor's flush call.
 //!
 //! # The house
@@ -64,6 +65,9 @@
 //! `transfer/target.rs`, which binds it: the data then go downhill by themselves. An operation owns its memory (a view, which
 //! keeps mapping or buffer) and its target (the file, and the descriptor that binds it to the buffer), and the ring has it by
 //! its place in the file table.
+//!
+//! A queue takes calls of any thread. For one thread the kernel can do with fewer interrupts
+//! ([`transfer::Options::single_issuer`]), as fio has it.
 //!
 //! `unsafe` stands in nine files, each with its policy at the top: `control/ioctl.rs`, `machine/statx.rs`,
 //! `machine/cachestat.rs`, `machine/ring/mod.rs` (the trait's promise), `machine/ring/kernel.rs`, `machine/mock/ring.rs`,
