@@ -13,6 +13,8 @@ pub(crate) struct Compared {
     pub(crate) throughput: Ratio,
     /// CPU time an operation.
     pub(crate) cpu: Ratio,
+    /// Processors that each of the two kept busy.
+    pub(crate) busy: (f64, f64),
 }
 
 /// A ratio of throughputs that the lower end of the interval must reach.

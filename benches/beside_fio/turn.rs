@@ -20,6 +20,11 @@ impl Turn {
         let cpu = (cpu(&path(".cpu")) - cpu(&path(".idle.cpu"))) / (operations - few);
         Self { operations_per_second: rate, cpu_per_operation: cpu }
     }
+
+    /// Processors that it kept busy, on average. Below 1 it waited for the SSD.
+    pub(crate) fn busy(&self) -> f64 {
+        self.cpu_per_operation * self.operations_per_second
+    }
 }
 
 /// User and system seconds, on one line.

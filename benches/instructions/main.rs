@@ -3,8 +3,8 @@
 //! 3 %. Where they are few, at 1 MiB or on a machine that is busy elsewhere, what a program's start costs now and then shows.
 //!
 //! `cargo build --release --workspace --bins --examples && cargo bench --bench instructions [-- [--write FILE] [CELL]]`, where CELL is
-//! a part of a cell's name, and FILE takes the totals as Markdown (benches/RESULTS.md). An instruction is no time: a cache miss, a write to a device and an addition count alike. It shows where the
-//! work is, not how fast it is done.
+//! a part of a cell's name, and FILE takes the tables as Markdown (benches/RESULTS.md). An instruction is no time: a cache miss, a write to a
+//! device and an addition count alike. It shows where the work is, not how fast it is done.
 #![expect(clippy::expect_used, reason = "a measurement ends where its ground gives way")]
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -33,7 +33,7 @@ const CELLS: [(&str, &str, &str, u32); 6] = [
 const LANES: [&str; 4] = ["fio", "p2pmem", "module", "fio-host"];
 
 /// Functions that are shown of two lanes: those in which they differ most.
-const SHOWN: usize = 12;
+const SHOWN: usize = 10;
 
 fn main() {
     let (write, arguments) = results::arguments();
@@ -45,11 +45,11 @@ fn main() {
     let profiles =
         cells.iter().map(|&cell| (CELLS[cell].0, LANES.map(|lane| Profile::load(share.path(), lane, cell, &symbols))));
     let profiles: Vec<_> = profiles.collect();
-    let totals = totals(&profiles, share.path());
-    println!("{totals}");
-    profiles.iter().for_each(|(cell, profiles)| report(cell, profiles));
+    let mut text = totals(&profiles, share.path());
+    profiles.iter().for_each(|(cell, profiles)| text += &by_function(cell, profiles));
+    println!("{text}");
     if let Some(file) = write {
-        results::write(Path::new(&file), "Instructions an operation, in the guest", &totals);
+        results::write(Path::new(&file), "Instructions an operation, in the guest", &text);
     }
 }
 
@@ -111,11 +111,21 @@ fn totals(profiles: &[(&str, [Profile; 4])], share: &Path) -> String {
     text
 }
 
-fn report(cell: &str, profiles: &[Profile; 4]) {
-    for (one, other) in [(1, 2), (0, 1)] {
-        println!("{cell}, where {} and {} differ most:", LANES[one], LANES[other]);
+/// Markdown: the profile, of the lanes that are held against each other.
+fn by_function(cell: &str, profiles: &[Profile; 4]) -> String {
+    let mut text = String::new();
+    for (one, other) in [(1, 2), (1, 0)] {
+        let (left, right) = (LANES[one], LANES[other]);
+        write!(
+            text,
+            "\n{cell}, where {left} and {right} differ most:\n\n| {:34} | {left:>8} | {right:>8} |\n",
+            "function"
+        )
+        .expect("a string grows");
+        text += &format!("|{}|---------:|---------:|\n", "-".repeat(36));
         for (function, one, other) in profiles[one].differences(&profiles[other]).into_iter().take(SHOWN) {
-            println!("  {one:9.0} {other:9.0}  {function}");
+            writeln!(text, "| {function:34} | {one:8.0} | {other:8.0} |").expect("a string grows");
         }
     }
+    text
 }
