@@ -61,7 +61,9 @@ impl Compared {
         let least = LEAST.iter().find(|least| least.cell == self.cell && least.lanes == self.lanes);
         let least = least.map(|least| least.ratio).or((self.lanes == ("p2pmem", "fio")).then_some(BESIDE_FIO));
         if let Some(least) = least.filter(|&least| !reaches(lowest, least)) {
-            return Some(self.line(&format!("the lower end {lowest:.3} is below {least}")));
+            let (one, other) = self.busy;
+            let busy = format!("with {one:.2} and {other:.2} CPUs busy");
+            return Some(self.line(&format!("the lower end {lowest:.3} is below {least}, {busy}")));
         }
         // No slower than the same SSD into host memory, as far as the interval can tell.
         let held = self.lanes == ("module", "fio-host") && self.cell.starts_with("4 KiB random read");

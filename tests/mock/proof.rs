@@ -135,3 +135,65 @@ fn a_prover_goes_on_when_what_was_late_has_ended() {
     let proved = std::iter::repeat_with(|| prover.read(0)).take(1000).any(|proof| proof.is_ok());
     assert!(proved && Prover::knows(&file, memory.provider(), Direction::Read));
 }
+
+/// A virtual machine that may lose what goes by bus addresses, with an array over two SSDs that root has named to the module.
+fn array(faults: &[(u64, Fault)]) -> (Machine, PeerMemory) {
+    let mut mock = Mock::one_switch(Cpu::AmdZen).expect("a mock machine");
+    let array = mock.raid0(&[SSD, "/dev/nvme1n1"]).expect("an array");
+    assert_eq!(array.to_str(), Some("/dev/md0"));
+    let facts = mock.facts_mut();
+    facts.file("/sys/bus/pci/drivers/p2pdma_user/stack", "9:0=0000:03:00.0,0000:04:00.0\n");
+    facts.file("/proc/cpuinfo", "vendor_id\t: AuthenticAMD\ncpu family\t: 23\nflags\t\t: fpu hypervisor\n");
+    for (number, ssd) in ["0000:02:00.0/0000:03:00.0", "0000:02:01.0/0000:04:00.0"].into_iter().enumerate() {
+        let group = format!("/sys/kernel/iommu_groups/{number}");
+        let ssd = format!("/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/{ssd}");
+        facts.file(format!("{group}/type"), "DMA-FQ\n").symlink(format!("{ssd}/iommu_group"), group);
+    }
+    for &(operation, fault) in faults {
+        mock.fault(operation, fault);
+    }
+    let machine = Machine::mock(mock);
+    let provider = Provider::find(&machine, address("0000:05:00.0")).expect("a provider");
+    let memory = provider.allocate_buffer(8192).expect("a buffer");
+    (machine, memory)
+}
+
+fn prove_alone(machine: &Machine, ssd: &str, memory: &PeerMemory) -> p2pdma::Result<()> {
+    let file = File::open(machine, ssd, Access::Read).expect("a file");
+    Prover::new(machine, &file, memory).expect("a prover").read(0)
+}
+
+/// Each member of an array is on a route of its own: one that was proved says nothing of the other.
+#[test]
+fn an_array_is_bound_when_the_route_of_every_member_was_proved() {
+    let (machine, memory) = array(&[]);
+    let md = File::open(&machine, "/dev/md0", Access::Read).unwrap();
+    let refused = |why: &str| {
+        let refused = queue(&machine).bind(&md, &memory).unwrap_err();
+        assert!(
+            matches!(refused, Error::NotAllowed(_)) && refused.to_string().contains("--verify"),
+            "{why}: {refused}"
+        );
+        assert!(!Prover::knows(&md, memory.provider(), Direction::Read), "{why}");
+    };
+    refused("nothing was proved");
+    prove_alone(&machine, "/dev/nvme0n1", &memory).unwrap();
+    refused("the first alone");
+    Prover::new(&machine, &md, &memory).unwrap().read(0).unwrap();
+    refused("a block of the array lies on one of the two, and nobody knows which");
+    prove_alone(&machine, "/dev/nvme1n1", &memory).unwrap();
+    assert!(Prover::knows(&md, memory.provider(), Direction::Read));
+    let pair = queue(&machine).bind(&md, &memory).unwrap();
+    assert_eq!(pair.provider(), Some(memory.provider()));
+}
+
+#[test]
+fn an_array_is_not_bound_when_the_route_of_its_second_member_lies() {
+    // The second member's proof reads by the host, and then direct: operations 2 and 3.
+    let (machine, memory) = array(&[(3, Fault::Lie)]);
+    let md = File::open(&machine, "/dev/md0", Access::Read).unwrap();
+    prove_alone(&machine, "/dev/nvme0n1", &memory).unwrap();
+    assert!(matches!(prove_alone(&machine, "/dev/nvme1n1", &memory), Err(Error::Disproved(_))));
+    let refused = queue(&machine).bind(&md, &memory).unwrap_err();
+    assert!(matches!(refused, Error::Disproved(_)) && refused.to_string().contains("0000:04:00.0"), "{refused}");
+}

@@ -3,6 +3,7 @@
 //! What is real: every line of the crate above the seam, io_uring, mappings, errno. What is not: devices. Bytes move by
 //! CPU, so a figure that was measured here measures nothing but this crate; whatever prints one says MOCK.
 
+mod array;
 mod described;
 mod fault;
 mod file;
@@ -29,7 +30,7 @@ use super::{
     file::{DeviceNumber, FileKind, memfd},
     snapshot::Snapshot,
 };
-use crate::{Error, Result, machine::Facts, pci::Address};
+use crate::{Error, Result, pci::Address};
 use fault::Script;
 use file::{Caches, MockFile, inode};
 use module::Counts;
@@ -39,6 +40,9 @@ use seam::no_file;
 
 /// The logical block of every mock SSD, in bytes.
 const BLOCK: u32 = 512;
+
+/// The major number of NVMe namespaces, as the kernel gives it (`BLOCK_EXT_MAJOR`).
+const NVME: u64 = 259;
 
 /// The processor, as far as the kernel's p2pdma looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,20 +172,15 @@ impl Mock {
     /// [`Error::Io`] when the memory cannot be had.
     pub fn ssd(&mut self, address: Address, parent: Option<Address>, length: u64) -> Result<PathBuf> {
         self.function(&Function::nvme(address, parent));
-        let index = self.files.values().filter(|file| matches!(file.kind, FileKind::Block(_))).count();
+        let index = self
+            .files
+            .values()
+            .filter(|file| file.kind.device().major == NVME && matches!(file.kind, FileKind::Block(_)))
+            .count();
         let name = format!("nvme{index}n1");
-        let number = DeviceNumber { major: 259, minor: index as u64 };
+        let number = DeviceNumber { major: NVME, minor: index as u64 };
         let directory = format!("{}/nvme/nvme{index}/{name}", self.directories[&address]);
-        self.facts
-            .file(format!("{directory}/dev"), format!("{number}\n"))
-            .file(format!("{directory}/size"), format!("{}\n", length / 512))
-            .file(format!("{directory}/queue/logical_block_size"), format!("{BLOCK}\n"))
-            .file(format!("{directory}/queue/dma_alignment"), "3\n")
-            .symlink(format!("/sys/dev/block/{number}"), directory.clone())
-            .symlink(format!("/sys/class/block/{name}"), directory);
-        let path = PathBuf::from(format!("/dev/{name}"));
-        self.add_file(&path, FileKind::Block(number), BLOCK, &pattern(length))?;
-        Ok(path)
+        self.block_device(&name, number, directory, length)
     }
 
     /// Adds a device bound to the `p2pdma_user` driver with a pool of `length` bytes of peer memory.
@@ -271,13 +270,6 @@ impl Mock {
     /// By inode, what stands for the page cache of each file.
     fn caches(&self) -> Caches {
         self.files.values().filter_map(|file| Some((inode(&file.fd)?, Arc::clone(&file.cached)))).collect()
-    }
-
-    /// The directory of the function that a file lies on.
-    fn function_of(&self, file: &MockFile) -> Option<&str> {
-        let block = self.facts.link(&format!("/sys/dev/block/{}", file.kind.device())).ok()?;
-        let mut directories = self.directories.values().map(String::as_str);
-        directories.find(|directory| block.strip_prefix(directory).is_some_and(|rest| rest.starts_with("/nvme/")))
     }
 }
 

@@ -104,7 +104,7 @@ impl Node {
 
     pub(in crate::machine) fn queue(&self, device: BorrowedFd<'_>) -> Answer<bool> {
         let kind = opened(device).and_then(|(stat, _)| match self.0.file_of(device) {
-            Some(MockFile { kind: FileKind::Block(_), .. }) => Ok(true),
+            Some(file @ MockFile { kind: FileKind::Block(_), .. }) => Ok(self.0.takes_peer_memory(file)),
             _ if is(&stat, SFlag::S_IFBLK) => Ok(false),
             _ => Err(libc::ENOTBLK),
         });
@@ -236,9 +236,8 @@ impl Buffer {
         // Whatever else is open lies on no device of this machine.
         let known = known.ok_or(libc::EOPNOTSUPP)?;
         self.0.present()?;
-        let client = mock.function_of(known).ok_or(libc::EOPNOTSUPP)?;
         let provider = mock.directories.get(provider).ok_or(libc::ENODEV)?;
-        let distance = route::distance(&mock.facts, provider, client).ok_or(libc::EREMOTEIO)?;
+        let distance = mock.distance_to(provider, known)?;
         let access = flags & OFlag::O_ACCMODE;
         Ok(Bound {
             readable: access != OFlag::O_WRONLY,
