@@ -33,8 +33,7 @@ pub(super) fn direct(node: &Node, way: Way) -> usize {
     node.pairs.iter().filter(|pair| pair.verdict.way(way) == Answer::Yes).count()
 }
 
-/// The way to judge by: upstream Linux's, where no other is expected. What the module can reach may take root's word for a
-/// stack, and whether that was given cannot be read.
+/// The way to judge by: upstream Linux's, where no other is expected.
 pub(super) fn way(expectation: Option<&Expectation>) -> Way {
     expectation.map_or(Way::P2pmem, |expectation| expectation.way)
 }
