@@ -13,6 +13,7 @@ mod platform;
 mod queue;
 mod ring;
 mod route;
+mod ssd;
 mod stack;
 mod storage;
 

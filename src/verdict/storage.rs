@@ -2,7 +2,7 @@
 
 use super::{
     finding::{Finding, Severity, Way, What},
-    stack,
+    ssd, stack,
 };
 use crate::{
     Refusal,
@@ -17,7 +17,7 @@ pub(super) fn findings(source: &Source) -> Vec<Finding> {
     let queues = below.queues().into_iter().filter_map(|layer| queue(source, layer));
     let layers = below.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
     let checks = below.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
-    let empty = below.layers().into_iter().filter_map(|(_, layer)| no_namespace(source, layer));
+    let empty = below.layers().into_iter().filter_map(|(_, layer)| ssd::finding(source, layer));
     let mut findings: Vec<_> = queues.chain(layers).chain(checks).chain(empty).collect();
     findings.extend(page_cache(source));
     let said = findings.iter().any(|finding| finding.severity == Severity::No && finding.is_in(Way::Module));
@@ -39,38 +39,6 @@ fn no_function(source: &Source) -> Option<Finding> {
         Refusal::new(source, cause, "use ext4 or xfs on an NVMe namespace, or the namespace itself")
     };
     source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal()))
-}
-
-/// An SSD that cannot be read at all is on no way to anywhere.
-fn no_namespace(source: &Source, layer: &Layer) -> Option<Finding> {
-    let LayerKind::Controller { function, driver, state } = &layer.kind else { return None };
-    let device = format!("/sys/bus/pci/devices/{function}");
-    let (cause, cure) = match (driver.as_deref(), state.as_deref()) {
-        (None, _) => (
-            "no driver is bound to it, so that it has no block device".to_owned(),
-            format!("have root run `modprobe nvme; echo {function} >/sys/bus/pci/drivers_probe`"),
-        ),
-        (Some("nvme"), Some("live") | None) => (
-            "it has no namespace".to_owned(),
-            "make one and attach it: nvme-create-ns(1), nvme-attach-ns(1)".to_owned(),
-        ),
-        (Some("nvme"), Some(state)) => (
-            format!("its controller is {state}"),
-            format!(
-                "see the kernel's log; have root run `echo 1 >{device}/remove; echo 1 >/sys/bus/pci/rescan`, else \
-                 replace it"
-            ),
-        ),
-        (Some(driver), _) => (
-            format!("its driver is {driver}, so that it has no block device"),
-            format!(
-                "have root give it back: `echo {function} >{device}/driver/unbind; echo >{device}/driver_override; echo {function} \
-                 >/sys/bus/pci/drivers_probe`"
-            ),
-        ),
-    };
-    let refusal = Refusal::new(source, cause, cure);
-    Some(Finding::new(What::NoNamespace, Severity::No, refusal).seen(layer.evidence.clone()))
 }
 
 /// Whether its queue lies above that of an NVMe namespace, or is no such one.

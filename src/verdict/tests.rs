@@ -327,6 +327,40 @@ fn an_ssd_without_a_block_device_is_no_and_its_cure_is_that_of_its_driver() {
     }
 }
 
+/// The kernel keeps its namespaces, which have a queue that takes peer memory.
+#[test]
+fn an_ssd_whose_controller_is_dead_is_no_although_its_namespace_is_there() {
+    let judged = |state: &str| {
+        let mut mock = switch();
+        let directory = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:03:00.0").expect("an SSD");
+        mock.facts_mut().file(format!("{directory}/nvme/nvme0/state"), state);
+        judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER)
+    };
+    for state in ["live\n", "resetting\n"] {
+        assert_eq!(summary(&judged(state)), (Answer::Yes, Answer::Yes, vec![]), "{state}");
+    }
+    for state in ["dead\n", "deleting (no IO)\n"] {
+        let verdict = judged(state);
+        assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::NoNamespace]), "{state}");
+        let refusal = verdict.findings().next().unwrap().refusal.clone();
+        assert!(
+            refusal.cause.contains("0000:03:00.0 is d") && refusal.cure.contains("/0000:03:00.0/remove; "),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_mirror_goes_on_with_the_ssd_that_is_left() {
+    let mut mock = raid();
+    let directory = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:03:00.0").expect("an SSD");
+    mock.facts_mut().file(format!("{directory}/nvme/nvme0/state"), "dead\n");
+    mock.facts_mut().file("/sys/bus/pci/drivers/p2pdma_user/stack", "9:0=0000:03:00.0,0000:04:00.0\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), "/dev/md0").expect("md0"), PEER);
+    let findings = vec![What::QueueRefuses, What::NoNamespace];
+    assert_eq!(summary(&verdict), (Answer::No, Answer::Yes, findings));
+}
+
 #[test]
 fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
     let mut mock = switch();

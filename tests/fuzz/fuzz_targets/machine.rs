@@ -34,11 +34,14 @@ fn ask(machine: &Machine, topology: &Topology) {
                 let _ = (route.cause(), route.remedies());
             }
             if let Some(Ok(verdict)) = judged.as_ref().map(|judged| judged.with_memory(*provider)) {
-                let _ = verdict.require(Way::P2pmem);
+                let _ = Way::ALL.map(|way| verdict.clone().require(way));
             }
         }
     }
     for name in machine.facts().list("/sys/class/block").unwrap_or_default() {
-        let _ = Source::of_block_device(machine, &format!("/dev/{name}"));
+        let Ok(source) = Source::of_block_device(machine, &format!("/dev/{name}")) else { continue };
+        if let Some(Ok(verdict)) = addresses.first().map(|provider| judge.source(&source).with_memory(*provider)) {
+            let _ = Way::ALL.map(|way| verdict.clone().require(way));
+        }
     }
 }

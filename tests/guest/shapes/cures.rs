@@ -184,3 +184,18 @@ run
     assert_eq!(outcome.file("cure"), "modprobe p2pdma_user\n");
     assert!(outcome.stdout.contains(" direct "), "{}", outcome.stdout);
 }
+
+/// The kernel would try such I/O for ever, so none is tried: the same machine, booted without.
+#[test]
+fn a_boot_without_forced_bounce_buffers_turns_no_to_yes() {
+    let explain = "p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS";
+    let refused = Guest::new("root-ports").kernel(Some("swiotlb=force")).run(explain);
+    assert_eq!(refused.status, 1, "{}", refused.stderr);
+    assert!(
+        refused.stdout.contains("bounce_forced") && refused.stdout.contains("boot without swiotlb=force"),
+        "{}",
+        refused.stdout
+    );
+    let cured = Guest::new("root-ports").run(explain);
+    assert_eq!(cured.status, 0, "{}{}", cured.stdout, cured.stderr);
+}
