@@ -374,6 +374,20 @@ fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
     assert!(finding.evidence[0].to_string().ends_with("/0000:02:00.0/config = ACS SV | RR | CR | UF"), "{finding:?}");
 }
 
+/// The parameter that is given last is the only one that counts.
+#[test]
+fn the_cure_for_acs_keeps_the_ports_that_this_boot_was_told_of() {
+    let mut mock = switch();
+    let port =
+        Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
+    mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
+    mock.facts_mut()
+        .file("/proc/cmdline", "pci=disable_acs_redir=0000:09:00.0 quiet pci=noats,disable_acs_redir=0000:08:00.0\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    let cure = &verdict.findings().next().unwrap().refusal.cure;
+    assert!(cure.contains("`pci=disable_acs_redir=0000:02:00.0;0000:08:00.0`"), "{cure}");
+}
+
 #[test]
 fn a_module_that_cannot_be_used_is_no_by_that_way_alone() {
     for (errno, what) in [(libc::ENOENT, What::NoModule), (libc::EACCES, What::NoPermission)] {
