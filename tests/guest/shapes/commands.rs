@@ -146,10 +146,22 @@ fn a_file_that_ext4_buffers_is_direct_after_the_named_command() {
                   SOURCE=/mnt/x/file; dd if=/dev/urandom of=$SOURCE bs=1M count=1 status=none conv=fsync\n\
                   chattr +j $SOURCE; explain flag.before $SOURCE; chattr -j $SOURCE; sync; explain flag.after $SOURCE\n\
                   umount /mnt/x; mount -o data=journal $P2PDMA_SSD /mnt/x; explain mount.before $SOURCE\n\
-                  umount /mnt/x; mount -o data=ordered $P2PDMA_SSD /mnt/x; explain mount.after $SOURCE";
+                  umount /mnt/x; mount -o data=ordered $P2PDMA_SSD /mnt/x; explain mount.after $SOURCE\n\
+                  umount /mnt/x; mkfs.ext4 -q -F -O verity $P2PDMA_SSD; mount $P2PDMA_SSD /mnt/x\n\
+                  dd if=/dev/urandom of=$SOURCE bs=1M count=1 status=none conv=fsync; fsverity enable $SOURCE\n\
+                  explain verity.before $SOURCE; cp $SOURCE $SOURCE.copy; sync; explain verity.after $SOURCE.copy\n\
+                  umount /mnt/x; mkfs.ext4 -q -F -O inline_data $P2PDMA_SSD; mount $P2PDMA_SSD /mnt/x\n\
+                  echo few >$SOURCE; sync; explain inline.before $SOURCE\n\
+                  dd if=/dev/urandom of=$SOURCE.larger bs=1M count=1 status=none conv=fsync; explain inline.after $SOURCE.larger";
     let outcome = Guest::new("switch").run(&format!("{FUNCTIONS}{script}"));
     assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
-    for (name, cure) in [("flag", "chattr -j"), ("mount", "mount it with data=ordered")] {
+    let cures = [
+        ("flag", "chattr -j"),
+        ("mount", "mount it with data=ordered"),
+        ("verity", "use a copy without verity"),
+        ("inline", "use a file larger than an inode"),
+    ];
+    for (name, cure) in cures {
         assert_eq!(findings(&outcome, &format!("{name}.before")), ["silently_buffered"], "{name}");
         assert!(outcome.file(&format!("{name}.before.json")).contains(cure), "{name}");
         assert_eq!(findings(&outcome, &format!("{name}.after")), Vec::<String>::new(), "{name}");
