@@ -1,14 +1,14 @@
 //! What of the whole machine decides about peer-to-peer DMA: the kernel, forced bounce buffers, a hypervisor.
 
-use crate::{machine::Facts, pci::Address, storage::Evidence, topology::RULES};
+use crate::{machine::Facts, storage::Evidence, topology::RULES};
 
 /// The machine, as far as verdicts need it. What cannot be read is `None` and decides nothing.
 #[derive(Debug)]
 pub(super) struct Platform {
     /// Its version.
     pub(super) kernel: Option<Evidence>,
-    /// Ports whose ACS redirects were switched off by a parameter of this boot.
-    pub(super) booted_without_acs: Vec<Address>,
+    /// The parameters of this boot.
+    pub(super) booted: String,
     /// Set where the kernel bounces all DMA.
     pub(super) bounce_forced: Option<Evidence>,
     /// Set in a virtual machine.
@@ -29,7 +29,7 @@ impl Platform {
         let [hypervisor, tdx] = flags;
         Self {
             kernel: facts.text(release).map(|text| Evidence::new(release, text)),
-            booted_without_acs: without_acs(facts),
+            booted: facts.text("/proc/cmdline").unwrap_or_default(),
             bounce_forced: swiotlb(facts).or(tdx).or_else(|| sev(facts)),
             product: hypervisor.as_ref().and_then(|_| product(facts)),
             hypervisor,
@@ -55,15 +55,6 @@ impl Platform {
         };
         self.kernel.as_ref().is_some_and(|kernel| !is_ours(&kernel.value))
     }
-}
-
-/// `pci=disable_acs_redir=0000:02:00.0;0000:02:01.0`, those that are addresses. Of several the kernel takes the last (`pci_setup`,
-/// drivers/pci/pci.c).
-fn without_acs(facts: &dyn Facts) -> Vec<Address> {
-    let text = facts.text("/proc/cmdline").unwrap_or_default();
-    let options = text.split_whitespace().filter_map(|word| word.strip_prefix("pci=")).flat_map(|list| list.split(','));
-    let ports = options.filter_map(|option| option.strip_prefix("disable_acs_redir=")).next_back().unwrap_or_default();
-    ports.split(';').filter_map(|port| port.parse().ok()).collect()
 }
 
 /// `swiotlb=force`, `swiotlb=65536,force` (Documentation/admin-guide/kernel-parameters.txt).

@@ -37,13 +37,8 @@ fn no_route(topology: &Topology, route: &Route, platform: &Platform) -> Option<F
     Some(Finding::new(what, severity, refusal).seen(acs(topology, route).chain(host_bridges(topology, route))))
 }
 
-/// A kernel parameter takes the place of the one before it, so that it has to name the ports of that one too.
 fn remedies(route: &Route, platform: &Platform) -> String {
-    let mut route = route.clone();
-    if !route.acs_redirect.is_empty() {
-        route.acs_redirect.extend(&platform.booted_without_acs);
-    }
-    route.remedies().join("; or ")
+    route.remedies_after(&platform.booted).join("; or ")
 }
 
 /// The kernel allows it where it trusts the host bridge; it costs a way up and down, and what the root complex makes of it.

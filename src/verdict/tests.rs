@@ -320,11 +320,13 @@ fn the_cure_for_acs_keeps_the_ports_that_this_boot_was_told_of() {
     let port =
         Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
     mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
-    mock.facts_mut()
-        .file("/proc/cmdline", "pci=disable_acs_redir=0000:09:00.0 quiet pci=noats,disable_acs_redir=0000:08:00.0\n");
+    mock.facts_mut().file(
+        "/proc/cmdline",
+        "pci=disable_acs_redir=0000:09:00.0 quiet pci=noats,disable_acs_redir=0000:08:00.0;pci:1000:c030\n",
+    );
     let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
     let cure = &verdict.findings().next().unwrap().refusal.cure;
-    assert!(cure.contains("`pci=disable_acs_redir=0000:02:00.0;0000:08:00.0`"), "{cure}");
+    assert!(cure.contains("`pci=disable_acs_redir=0000:02:00.0;0000:08:00.0;pci:1000:c030`"), "{cure}");
 }
 
 #[test]

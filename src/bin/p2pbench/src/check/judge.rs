@@ -20,10 +20,11 @@ pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Ent
     let matters =
         |pair: &&Pair| expectation.is_none_or(|expectation| expectation.is_direct(pair.client, pair.provider));
     let way = way(expectation);
-    let ports = redirecting(node, node.pairs.iter().filter(matters));
+    let ports = redirecting(node.pairs.iter().filter(matters));
+    let booted = node.parameters.join(" ");
     let of_pair = |pair: &Pair| {
         let findings = pair.verdict.findings().filter(|finding| finding.ways.contains(&way));
-        findings.map(|finding| Entry::of(finding, pair).with_ports(finding, pair, &ports)).collect::<Vec<_>>()
+        findings.map(|finding| Entry::of(finding, pair).with_ports(finding, pair, &ports, &booted)).collect::<Vec<_>>()
     };
     let entries = node.pairs.iter().filter(matters).flat_map(of_pair);
     match expectation {
@@ -32,19 +33,10 @@ pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Ent
     }
 }
 
-/// Every port that redirects traffic of these pairs, and those that the kernel was told of at boot. Of several such parameters it
-/// takes the last alone (`pci_setup`, drivers/pci/pci.c), so that one has to name them all.
-fn redirecting<'a>(node: &Node, pairs: impl Iterator<Item = &'a Pair>) -> Vec<Address> {
-    let booted = node.parameters.iter().filter_map(|word| word.strip_prefix("pci=")).flat_map(|list| list.split(','));
-    let booted = booted.filter_map(|option| option.strip_prefix("disable_acs_redir=")).next_back().unwrap_or_default();
-    let booted = booted.split(';').filter_map(|port| port.parse().ok());
+/// Every port that redirects traffic of these pairs.
+fn redirecting<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Vec<Address> {
     let routes = pairs.flat_map(|pair| pair.verdict.routes());
-    routes
-        .flat_map(|route| route.acs_redirect.iter().copied())
-        .chain(booted)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    routes.flat_map(|route| route.acs_redirect.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// How many pairs are direct this way.
@@ -116,6 +108,6 @@ mod tests {
     fn ports_that_this_boot_was_told_of_stay_in_the_parameter() {
         let entries = redirecting("quiet pci=noats,disable_acs_redir=0000:07:00.0;pci:1000:c030");
         let cure = &entries[0].cure;
-        assert!(cure.contains("02:03.0;0000:07:00.0`"), "{cure}");
+        assert!(cure.contains("02:03.0;0000:07:00.0;pci:1000:c030`"), "{cure}");
     }
 }
