@@ -38,10 +38,10 @@ impl Findings<'_> {
         self.0.unknown.iter().map(|unknown| unknown.what.as_str()).collect::<Vec<_>>().join("; ")
     }
 
-    pub(super) fn remedies(&self) -> Vec<String> {
+    pub(super) fn remedies(&self, booted: &str) -> Vec<String> {
         let mut remedies = Vec::new();
         if !self.0.acs_redirect.is_empty() {
-            remedies.extend(acs_remedies(&self.0.acs_redirect));
+            remedies.extend(acs_remedies(&self.0.acs_redirect, booted));
         } else if self.0.map_type == MapType::NotSupported {
             remedies.push(self.0.passage.reason.cure().to_owned());
         }
@@ -56,13 +56,15 @@ impl Findings<'_> {
 
 /// Two kernel parameters and, until the next boot, a command. RR, CR and EC are bits 2, 3 and 5 (0x2c); `config_acs` writes bits
 /// from 6 down to 0. Kernel: Documentation/admin-guide/kernel-parameters.txt, `__pci_config_acs` in drivers/pci/pci.c.
-fn acs_remedies(ports: &[Address]) -> [String; 3] {
-    let configured: Vec<_> = ports.iter().map(|port| format!("x0x00xx@{port}")).collect();
+fn acs_remedies(ports: &[Address], booted: &str) -> [String; 3] {
+    let held = |option| held(booted, option).map(str::to_owned).into_iter();
+    let disabled: Vec<_> = ports.iter().map(ToString::to_string).chain(held("disable_acs_redir=")).collect();
+    let configured: Vec<_> = ports.iter().map(|port| format!("x0x00xx@{port}")).chain(held("config_acs=")).collect();
     let commands: Vec<_> = ports.iter().map(|port| format!("setpci -s {port} ECAP_ACS+6.w=0:2c")).collect();
     [
         format!(
             "boot with the kernel parameter `pci=disable_acs_redir={}` (in quotes for GRUB; it joins IOMMU groups, so less isolation)",
-            list(ports, ";")
+            disabled.join(";")
         ),
         format!("boot with `pci=config_acs={}` (the same, bit by bit)", configured.join(";")),
         format!(
@@ -71,6 +73,13 @@ fn acs_remedies(ports: &[Address]) -> [String; 3] {
             commands.join("; ")
         ),
     ]
+}
+
+/// What the last option of this name holds: `pci=noats,disable_acs_redir=0000:02:00.0;pci:8086:2030`.
+fn held<'a>(booted: &'a str, option: &str) -> Option<&'a str> {
+    let options =
+        booted.split_whitespace().filter_map(|word| word.strip_prefix("pci=")).flat_map(|list| list.split(','));
+    options.filter_map(|word| word.strip_prefix(option)).next_back().filter(|ports| !ports.is_empty())
 }
 
 /// What could not be read and matters: ACS of these, and the host bridge where the traffic may have to pass it.

@@ -140,7 +140,15 @@ impl Route {
     /// What would make it better: kernel parameters, other slots, more privilege. Empty when it is as good as can be.
     #[must_use]
     pub fn remedies(&self) -> Vec<String> {
-        Findings(self).remedies()
+        Findings(self).remedies("")
+    }
+
+    /// The same for a machine that was booted with these parameters (`/proc/cmdline`). Of several `pci=disable_acs_redir=` or
+    /// `pci=config_acs=` the kernel takes the last alone (`pci_setup`, drivers/pci/pci.c), so that a new one has to hold what
+    /// the old one held.
+    #[must_use]
+    pub fn remedies_after(&self, booted: &str) -> Vec<String> {
+        Findings(self).remedies(booted)
     }
 }
 

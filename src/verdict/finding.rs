@@ -69,6 +69,8 @@ pub enum What {
     Buffered,
     /// The filesystem does not say whether its direct I/O is direct.
     AlignmentUnknown,
+    /// Root has not told the p2pdma_user module what lies below a stacked block device, or not all of it.
+    StackNotNamed,
     /// A layer that facts do not tell.
     StackUnknown,
     /// An SSD that has no block device: without its driver, without a namespace, or dead.
@@ -124,6 +126,7 @@ impl What {
             Self::BeyondModule => "beyond_module",
             Self::Buffered => "buffered",
             Self::AlignmentUnknown => "alignment_unknown",
+            Self::StackNotNamed => "stack_not_named",
             Self::StackUnknown => "stack_unknown",
             Self::NoNamespace => "no_namespace",
             Self::Holes => "holes",

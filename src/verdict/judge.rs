@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, Verdict, access, memory, module, platform::Platform, ring, route, storage};
+use super::{Finding, Verdict, access, memory, module, platform::Platform, queue, ring, route, storage};
 use crate::{
     Result,
     machine::{Machine, Module},
@@ -73,6 +73,7 @@ impl<'a> Judge<'a> {
             judge: self,
             source: source.clone(),
             access: OnceCell::new(),
+            word: OnceCell::new(),
             functions: source.stack().functions(),
             findings: storage::findings(source).into_iter().map(Arc::new).collect(),
         }
@@ -91,6 +92,8 @@ pub struct JudgedSource<'a> {
     source: Source,
     /// Of this process, once somebody asked.
     access: OnceCell<Option<Arc<Finding>>>,
+    /// Of the running kernel on its queue, once somebody asked.
+    word: OnceCell<Option<queue::Word>>,
     functions: Vec<Address>,
     findings: Vec<Arc<Finding>>,
 }
@@ -126,7 +129,8 @@ impl JudgedSource<'_> {
         let access = self.access.get_or_init(|| access::finding(machine, &self.source).map(Arc::new));
         verdict.findings.extend([access.clone(), self.judge.memory(provider), ring.clone()].into_iter().flatten());
         let module = module.get_or_init(|| module::open(machine));
-        verdict.ask(module);
+        let word = self.word.get_or_init(|| module.as_ref().ok().and_then(|module| queue::ask(module, &self.source)));
+        verdict.ask(&self.source, module, word.as_ref());
         Ok(verdict)
     }
 }

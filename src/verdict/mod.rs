@@ -10,8 +10,11 @@ mod judge;
 mod memory;
 mod module;
 mod platform;
+mod queue;
 mod ring;
 mod route;
+mod ssd;
+mod stack;
 mod storage;
 
 use std::{mem::discriminant, sync::Arc};
@@ -93,7 +96,7 @@ impl Verdict {
 
     /// Judges also whether this process could open the storage, allocate the provider's memory, use the module and move anything:
     /// on a live machine it asks for each, and gives it back. Where the module can be used, the running kernel's answer takes the
-    /// place of what could not be told about a route.
+    /// place of what could not be told about a route, and of what was inferred about the queue.
     #[must_use]
     pub fn and_memory(mut self, source: impl AsRef<Source>) -> Self {
         let machine = source.as_ref().machine();
@@ -103,16 +106,20 @@ impl Verdict {
             ring::finding(machine),
         ];
         self.findings.extend(found.into_iter().flatten().map(Arc::new));
-        self.ask(&module::open(machine));
+        let module = module::open(machine);
+        let word = module.as_ref().ok().and_then(|module| queue::ask(module, source.as_ref()));
+        self.ask(source.as_ref(), &module, word.as_ref());
         self
     }
 
-    /// Asks the running kernel about routes in doubt, if the module can be used; else says why it cannot.
-    fn ask(&mut self, module: &Result<Module, Option<Arc<Finding>>>) {
+    /// Asks the running kernel about routes in doubt, if the module can be used, and takes its word on the queue; else says why it
+    /// cannot.
+    fn ask(&mut self, source: &Source, module: &Result<Module, Option<Arc<Finding>>>, word: Option<&queue::Word>) {
         match module {
             Ok(module) => module::settle(module, &mut self.routes, &mut self.findings),
             Err(finding) => self.findings.extend(finding.clone()),
         }
+        word.into_iter().for_each(|word| queue::settle(word, source, &mut self.findings));
         self.findings.sort_by_key(|finding| finding.severity);
     }
 
@@ -172,7 +179,10 @@ impl Verdict {
     /// that the queue takes peer memory, or that root has vouched for the stack. It cannot know what a hypervisor hides.
     pub(crate) fn settled_by_kernel(mut self) -> Self {
         let asked = [What::RouteUnknown, What::NoRoute, What::OtherKernel, What::StackUnknown];
-        self.findings.retain(|finding| finding.severity != Severity::Unknown || !asked.contains(&finding.what));
+        self.findings.retain(|finding| {
+            finding.what != What::StackNotNamed
+                && (finding.severity != Severity::Unknown || !asked.contains(&finding.what))
+        });
         self
     }
 

@@ -1,25 +1,32 @@
 //! What stands in the way on the storage side: block stack and filesystem. rules: 6.12.
 
-use super::finding::{Finding, Severity, Way, What};
+use super::{
+    finding::{Finding, Severity, Way, What},
+    ssd, stack,
+};
 use crate::{
     Refusal,
     error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
-    storage::{Evidence, Layer, LayerKind, Mount, Source, Stack},
+    storage::{Evidence, Layer, LayerKind, Mount, Source},
 };
 
 /// Everything that lies below a source and matters.
 pub(super) fn findings(source: &Source) -> Vec<Finding> {
-    let stack = source.stack();
-    let queues = stack.queues().into_iter().filter_map(|layer| queue(source, layer));
-    let layers = stack.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
-    let checks = stack.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
-    let empty = stack.layers().into_iter().filter_map(|(_, layer)| no_namespace(source, layer));
+    let below = source.stack();
+    let queues = below.queues().into_iter().filter_map(|layer| queue(source, layer));
+    let layers = below.layers().into_iter().filter_map(|(_, layer)| by_cpu(source, layer));
+    let checks = below.layers().into_iter().filter_map(|(_, layer)| checked(source, layer));
+    let empty = below.layers().into_iter().filter_map(|(_, layer)| ssd::finding(source, layer));
     let mut findings: Vec<_> = queues.chain(layers).chain(checks).chain(empty).collect();
     findings.extend(page_cache(source));
     let said = findings.iter().any(|finding| finding.severity == Severity::No && finding.is_in(Way::Module));
-    findings.extend(beyond_module(source).filter(|_| !said));
-    findings.extend(stack.filesystem().and_then(|_| holes(source)));
+    let beyond = beyond_module(source).filter(|_| !said);
+    let stacks = below.queues().into_iter().filter(|layer| is_stacked(layer));
+    let unnamed = stacks.filter_map(|layer| stack::finding(source, layer)).filter(|_| !said && beyond.is_none());
+    findings.extend(unnamed.collect::<Vec<_>>());
+    findings.extend(beyond);
+    findings.extend(below.filesystem().and_then(|_| holes(source)));
     findings
         .extend(no_function(source).filter(|_| findings.iter().all(|finding| finding.severity == Severity::Warning)));
     findings
@@ -34,69 +41,32 @@ fn no_function(source: &Source) -> Option<Finding> {
     source.stack().functions().is_empty().then(|| Finding::new(What::StackUnknown, Severity::Unknown, refusal()))
 }
 
-/// An SSD that cannot be read at all is on no way to anywhere.
-fn no_namespace(source: &Source, layer: &Layer) -> Option<Finding> {
-    let LayerKind::Controller { function, driver, state } = &layer.kind else { return None };
-    let device = format!("/sys/bus/pci/devices/{function}");
-    let (cause, cure) = match (driver.as_deref(), state.as_deref()) {
-        (None, _) => (
-            "no driver is bound to it, so that it has no block device".to_owned(),
-            format!("have root run `modprobe nvme; echo {function} >/sys/bus/pci/drivers_probe`"),
-        ),
-        (Some("nvme"), Some("live") | None) => (
-            "it has no namespace".to_owned(),
-            "make one and attach it: nvme-create-ns(1), nvme-attach-ns(1)".to_owned(),
-        ),
-        (Some("nvme"), Some(state)) => (
-            format!("its controller is {state}"),
-            format!(
-                "see the kernel's log; have root run `echo 1 >{device}/remove; echo 1 >/sys/bus/pci/rescan`, else \
-                 replace it"
-            ),
-        ),
-        (Some(driver), _) => (
-            format!("its driver is {driver}, so that it has no block device"),
-            format!(
-                "have root give it back: `echo {function} >{device}/driver/unbind; echo >{device}/driver_override; echo {function} \
-                 >/sys/bus/pci/drivers_probe`"
-            ),
-        ),
-    };
-    let refusal = Refusal::new(source, cause, cure);
-    Some(Finding::new(What::NoNamespace, Severity::No, refusal).seen(layer.evidence.clone()))
+/// Whether its queue lies above that of an NVMe namespace, or is no such one.
+fn is_stacked(layer: &Layer) -> bool {
+    !matches!(layer.kind, LayerKind::Namespace(_) | LayerKind::Controller { .. } | LayerKind::Hidden(_))
 }
 
 /// Only the queue of an NVMe namespace takes mapped peer memory: nothing that is stacked on top inherits
 /// `BLK_FEAT_PCI_P2PDMA` (include/linux/blkdev.h, `BLK_FEAT_INHERIT_MASK`).
 fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
     let cure = match &layer.kind {
-        LayerKind::Namespace(_) | LayerKind::Controller { .. } | LayerKind::Hidden(_) => return None,
+        _ if !is_stacked(layer) => return None,
         LayerKind::MultipathHead => "boot with nvme_core.multipath=N",
         _ => "use the NVMe namespace itself, or ext4 or xfs directly on it",
     };
     let cause =
         format!("it lies on {layer}, whose queue refuses peer memory on Linux 6.12 (only NVMe namespaces take it)");
-    let cure = match stack_switch(source.stack(), layer) {
-        Some(switch) => format!(
-            "{cure}; or, after root's `echo {switch} >{STACK_SWITCH}`, go by the p2pdma_user module (`p2pbench run --way module`)"
-        ),
+    let by_module = "go by the p2pdma_user module (`p2pbench run --way module`)";
+    let cure = match stack::line(source.stack(), layer) {
+        Some(_) if stack::is_named(source, layer) => {
+            format!("{cure}; or {by_module}, as root has named what lies below")
+        }
+        Some(line) => format!("{cure}; or, after root's `echo {line} >{}`, {by_module}", stack::SWITCH),
         None => cure.to_owned(),
     };
     let refusal = Refusal::new(source, cause, cure);
     let finding = Finding::new(What::QueueRefuses, Severity::No, refusal).seen(layer.evidence.clone());
     Some(if layer.kind == LayerKind::Other { finding } else { finding.only(Way::P2pmem) })
-}
-
-/// Where root vouches for a stack (kmod/route.c).
-const STACK_SWITCH: &str = "/sys/bus/pci/drivers/p2pdma_user/stack";
-
-/// `9:0=0000:01:00.0,0000:02:00.0`, as root tells the module which functions a stack ends in. `None` where it does not
-/// end in such alone.
-fn stack_switch(stack: &Stack, layer: &Layer) -> Option<String> {
-    let passes = stack.layers().into_iter().all(|(_, layer)| layer.passes() == Some(true));
-    let functions: Vec<_> = stack.functions().iter().map(ToString::to_string).collect();
-    let number = layer.number.filter(|_| passes && !functions.is_empty())?;
-    Some(format!("{number}={}", functions.join(",")))
 }
 
 /// A layer that touches the bytes stands in the way of either way; one that nobody can name is not assumed to be harmless.

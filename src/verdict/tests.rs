@@ -1,3 +1,5 @@
+mod stacks;
+
 use super::*;
 use crate::{
     Error,
@@ -145,24 +147,6 @@ fn of_other_filesystems_the_module_takes_no_file_and_mappings_do() {
     assert!(refused.contains("lies on f2fs") && refused.contains("mapped memory"), "{refused}");
 }
 
-#[test]
-fn a_raid_of_both_ssds_is_no_for_mappings_and_named_for_the_module() {
-    let mut mock = switch();
-    let md = "/sys/devices/virtual/block/md0";
-    let ssd = |name: &str| crate::machine::Facts::link(&switch(), &format!("/sys/class/block/{name}")).expect("an SSD");
-    let facts = mock.facts_mut();
-    facts.file(format!("{md}/dev"), "9:0\n").file(format!("{md}/md/level"), "raid1\n");
-    facts.symlink("/sys/class/block/md0", md);
-    facts
-        .symlink(format!("{md}/slaves/nvme0n1"), ssd("nvme0n1"))
-        .symlink(format!("{md}/slaves/nvme1n1"), ssd("nvme1n1"));
-    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), "/dev/md0").expect("md0"), PEER);
-    assert_eq!(summary(&verdict), (Answer::No, Answer::Yes, vec![What::QueueRefuses]));
-    assert_eq!(verdict.routes().len(), 2);
-    let cure = &verdict.findings().next().unwrap().refusal.cure;
-    assert!(cure.contains(" 9:0=0000:03:00.0,0000:04:00.0 "), "ready to be copied: {cure}");
-}
-
 /// The first SSD and the peer of a machine with root ports, and one more fact.
 fn with_fact(path: &str, text: &str) -> Verdict {
     let mut mock = Mock::root_ports(Cpu::AmdZen).expect("a machine");
@@ -293,6 +277,29 @@ fn an_ssd_without_a_block_device_is_no_and_its_cure_is_that_of_its_driver() {
     }
 }
 
+/// The kernel keeps its namespaces, which have a queue that takes peer memory.
+#[test]
+fn an_ssd_whose_controller_is_dead_is_no_although_its_namespace_is_there() {
+    let judged = |state: &str| {
+        let mut mock = switch();
+        let directory = crate::machine::Facts::link(&mock, "/sys/bus/pci/devices/0000:03:00.0").expect("an SSD");
+        mock.facts_mut().file(format!("{directory}/nvme/nvme0/state"), state);
+        judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER)
+    };
+    for state in ["live\n", "resetting\n"] {
+        assert_eq!(summary(&judged(state)), (Answer::Yes, Answer::Yes, vec![]), "{state}");
+    }
+    for state in ["dead\n", "deleting (no IO)\n"] {
+        let verdict = judged(state);
+        assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::NoNamespace]), "{state}");
+        let refusal = verdict.findings().next().unwrap().refusal.clone();
+        assert!(
+            refusal.cause.contains("0000:03:00.0 is d") && refusal.cure.contains("/0000:03:00.0/remove; "),
+            "{refusal}"
+        );
+    }
+}
+
 #[test]
 fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
     let mut mock = switch();
@@ -304,6 +311,22 @@ fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
     let finding = verdict.findings().next().unwrap();
     assert!(finding.refusal.cure.contains("`pci=disable_acs_redir=0000:02:00.0`"), "{finding}");
     assert!(finding.evidence[0].to_string().ends_with("/0000:02:00.0/config = ACS SV | RR | CR | UF"), "{finding:?}");
+}
+
+/// The parameter that is given last is the only one that counts.
+#[test]
+fn the_cure_for_acs_keeps_the_ports_that_this_boot_was_told_of() {
+    let mut mock = switch();
+    let port =
+        Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
+    mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
+    mock.facts_mut().file(
+        "/proc/cmdline",
+        "pci=disable_acs_redir=0000:09:00.0 quiet pci=noats,disable_acs_redir=0000:08:00.0;pci:1000:c030\n",
+    );
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
+    let cure = &verdict.findings().next().unwrap().refusal.cure;
+    assert!(cure.contains("`pci=disable_acs_redir=0000:02:00.0;0000:08:00.0;pci:1000:c030`"), "{cure}");
 }
 
 #[test]

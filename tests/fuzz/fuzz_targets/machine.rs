@@ -1,6 +1,12 @@
 //! A file that somebody sent as a recording, and everything that may be asked of it: a tree with verdicts, or one clear error.
 //!
-//! First run, with AddressSanitizer, from the seeds in `corpus/machine`: 601 s, 371,536 inputs, none that crashed or took 10 s.
+//! Run with AddressSanitizer from the seeds in `corpus/machine`, one job each time; none of the inputs crashed or took 10 s:
+//!
+//! | when | seconds | inputs | edges | corpus |
+//! |---|---|---|---|---|
+//! | first | 601 | 371,536 | | |
+//! | whether root has named a stack is read | 601 | 580,370 | 5,390 | 1,249 |
+//! | disks are judged by both ways too, from `seed-stack` also | 601 | 452,831 | 5,402 | 1,159 |
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -34,11 +40,14 @@ fn ask(machine: &Machine, topology: &Topology) {
                 let _ = (route.cause(), route.remedies());
             }
             if let Some(Ok(verdict)) = judged.as_ref().map(|judged| judged.with_memory(*provider)) {
-                let _ = verdict.require(Way::P2pmem);
+                let _ = Way::ALL.map(|way| verdict.clone().require(way));
             }
         }
     }
     for name in machine.facts().list("/sys/class/block").unwrap_or_default() {
-        let _ = Source::of_block_device(machine, &format!("/dev/{name}"));
+        let Ok(source) = Source::of_block_device(machine, &format!("/dev/{name}")) else { continue };
+        if let Some(Ok(verdict)) = addresses.first().map(|provider| judge.source(&source).with_memory(*provider)) {
+            let _ = Way::ALL.map(|way| verdict.clone().require(way));
+        }
     }
 }

@@ -1,4 +1,14 @@
 //! Each cure that is printed was tried: applied as it stands there, it turns the verdict to yes.
+//!
+//! | cure | where |
+//! |---|---|
+//! | the kernel parameters for ACS, setpci, nvme_core.multipath=N, no swiotlb=force, another processor, sysctl, seccomp, modprobe, chgrp | here |
+//! | cp, chattr, mount options, driver_override, provide, drivers_probe, unbind, remove and rescan, the stack switch | `commands.rs` |
+//! | the same one after the other, from a refusal's line alone | `operator.rs` |
+//! | `p2pbench run --verify` as a proof | `lying.rs`, `stacks.rs` |
+//!
+//! Not tried, as no guest can: VMD off in the firmware, other slots, a reseated card, another Xeon, a kernel of another configuration,
+//! leaving a confidential machine. Nor, for want of a device that has it here: protection information off, nvme-create-ns(1).
 
 use std::fmt::Write;
 
@@ -43,6 +53,26 @@ fn a_redirect_ends_by_either_kernel_parameter() {
         let (cured, answer) = with_parameter(Some(&parameter));
         assert_eq!((cured["map_type"].as_str(), answer.trim()), (Some("bus_addr"), "4 2"), "{parameter}: {cured}");
     }
+}
+
+/// What `check` prints for the same machine as it was recorded (its golden text): one parameter for both pairs. That of one pair
+/// leaves the other as it was.
+#[test]
+fn the_one_parameter_that_check_prints_ends_the_redirects_of_all_pairs() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/p2pbench/tests/golden/machine-acs.check.txt");
+    let said = std::fs::read_to_string(golden).expect("the text of a check");
+    let all = said.split('`').find(|part| part.starts_with("pci=disable_acs_redir=")).expect("a parameter").to_owned();
+    let one = all.rsplit_once(';').expect("several ports").0.to_owned();
+    let tree = acs();
+    let questions: String = tree.ssds.iter().map(|ssd| format!("ask {} {ssd}\n", tree.peers[0])).collect();
+    let script =
+        shown(&tree) + &format!("echo '{questions}' | grep ask >&3; dd bs=64K count=1 status=none <&3 >answers");
+    let answers = [one, all].map(|parameter| {
+        let outcome = Guest::new("trees").cpu("intel").kernel(Some(&parameter)).run(&script);
+        assert_eq!(outcome.status, 0, "{parameter}: {}{}", outcome.stdout, outcome.stderr);
+        outcome.file("answers")
+    });
+    assert_eq!(answers.each_ref().map(|text| text.trim()), ["4 2\n-1 1", "4 2\n4 2"]);
 }
 
 #[test]
@@ -183,4 +213,19 @@ run
     assert!(refused.contains("/dev/p2pdma_user: the p2pdma_user module is not loaded"), "{refused}");
     assert_eq!(outcome.file("cure"), "modprobe p2pdma_user\n");
     assert!(outcome.stdout.contains(" direct "), "{}", outcome.stdout);
+}
+
+/// The kernel would try such I/O for ever, so none is tried: the same machine, booted without.
+#[test]
+fn a_boot_without_forced_bounce_buffers_turns_no_to_yes() {
+    let explain = "p2pbench explain $P2PDMA_SSD $P2PDMA_GPU_ADDRESS";
+    let refused = Guest::new("root-ports").kernel(Some("swiotlb=force")).run(explain);
+    assert_eq!(refused.status, 1, "{}", refused.stderr);
+    assert!(
+        refused.stdout.contains("bounce_forced") && refused.stdout.contains("boot without swiotlb=force"),
+        "{}",
+        refused.stdout
+    );
+    let cured = Guest::new("root-ports").run(explain);
+    assert_eq!(cured.status, 0, "{}{}", cured.stdout, cured.stderr);
 }

@@ -1,7 +1,8 @@
 //! Machines of real life, as trees of memory below the running kernel: recorded, with the kernel's own answers beside.
 //!
 //! `P2PBENCH_BLESS=1` renews `tests/machines`: NAME is what `p2pbench record` wrote, NAME.kernel what the kernel answered for every
-//! SSD with every GPU: `PROVIDER CLIENT DISTANCE MAP_TYPE`, as `kmod/test/tree.c` gives them.
+//! SSD with every GPU: `PROVIDER CLIENT DISTANCE MAP_TYPE`, as `kmod/test/tree.c` gives them, and behind them the ports that its log
+//! names for `pci=disable_acs_redir`, where it names some. NAME.overlay is no kernel's: see its head.
 
 mod commands;
 mod cures;
@@ -157,18 +158,35 @@ fn pairs(tree: &Tree) -> Vec<String> {
 
 /// The shape's recording, and the kernel's answers.
 fn recorded(tree: &Tree, cpu: &'static str) -> (String, String) {
-    let questions: String = pairs(tree).iter().map(|pair| format!("ask {pair}\n")).collect();
+    let questions: String = pairs(tree).iter().map(|pair| format!("ask {pair} verbose\n")).collect();
     let script = shown(tree)
         + &format!(
             "p2pbench record machine >said\n\
              cat >questions <<'END'\n{questions}END\n\
-             dd if=questions bs=1M status=none >&3; dd bs=64K count=1 status=none <&3 >answers\n"
+             dd if=questions bs=1M status=none >&3; dd bs=64K count=1 status=none <&3 >answers\n\
+             dmesg | grep 'ACS redirect' >messages || true\n"
         );
     let outcome = Guest::new("trees").cpu(cpu).run(&script);
     assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
-    let answers = outcome.file("answers");
-    let lines = pairs(tree).into_iter().zip(answers.lines()).map(|(pair, answer)| format!("{pair} {answer}\n"));
+    let (answers, messages) = (outcome.file("answers"), outcome.file("messages"));
+    let lines = pairs(tree).into_iter().zip(answers.lines()).map(|(pair, answer)| {
+        let ports = ports(&messages, &pair).map_or(String::new(), |ports| format!(" {ports}"));
+        format!("{pair} {answer}{ports}\n")
+    });
     (outcome.file("machine"), lines.collect())
+}
+
+/// What the kernel's log (`calc_map_type_and_dist`, drivers/pci/p2pdma.c) says of a pair.
+///
+/// ```text
+/// pci CLIENT: ACS redirect is set between the client and provider (PROVIDER)
+/// pci CLIENT: to disable ACS redirect for this path, add the kernel parameter: pci=disable_acs_redir=PORT;PORT
+/// ```
+fn ports<'a>(messages: &'a str, pair: &str) -> Option<&'a str> {
+    let (provider, client) = pair.split_once(' ')?;
+    let first = format!("{client}: ACS redirect is set between the client and provider ({provider})");
+    let mut lines = messages.lines().skip_while(|line| !line.ends_with(&first)).skip(1);
+    lines.next()?.split_once("pci=disable_acs_redir=").map(|(_, ports)| ports)
 }
 
 /// The kernel's answers are those that the recording holds; renews both where that is asked for.

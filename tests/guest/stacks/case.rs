@@ -118,12 +118,29 @@ impl Case {
         let (answer, module, what, status) = match self.expect {
             Expect::Direct => ("yes", "yes", None, 0),
             Expect::Mapped => ("yes", "no", Some("beyond_module"), 0),
+            // Root has not named it to the module yet.
+            Expect::Refused { what, module: "yes" } => ("no", "no", Some(what), 1),
             Expect::Refused { what, module } => ("no", module, Some(what), 1),
             Expect::Silent { what, .. } => ("no", "no", Some(what), 1),
         };
         assert_eq!((&document["answer"], &document["ways"]["module"]), (&answer.into(), &module.into()), "{name}");
         assert_eq!(document["findings"][0]["what"].as_str(), what, "{name}: {document:#}");
         assert_eq!(number(outcome, &format!("{name}.explained")), status, "{name}");
+        if let Expect::Refused { module: module @ "yes", .. } = self.expect {
+            self.check_named(outcome, &document, module);
+        }
+    }
+
+    /// What is refused before root names the stack, with the line that root then writes, is open behind it.
+    fn check_named(&self, outcome: &Outcome, before: &Value, module: &str) {
+        let name = self.name;
+        let found = before["findings"].as_array().expect("findings").iter();
+        let mut unnamed = found.filter(|finding| finding["what"] == "stack_not_named");
+        let unnamed = unnamed.next().expect("a finding about the stack");
+        assert_eq!((&unnamed["severity"], &unnamed["ways"][0]), (&"no".into(), &"module".into()), "{name}");
+        assert!(unnamed["cure"].as_str().is_some_and(|cure| cure.contains("`echo ")), "{name}: {unnamed}");
+        let after: Value = serde_json::from_str(&outcome.file(&format!("{name}.vouched.explain"))).expect("JSON");
+        assert_eq!(after["ways"]["module"], module, "{name}: {after:#}");
     }
 
     fn check_direct(&self, outcome: &Outcome, mark: u64) {

@@ -50,7 +50,9 @@ every_policy() {
 pub(super) fn script(case: &Case, mark: u64) -> String {
     let name = case.name;
     match case.expect {
-        Expect::Refused { module: "yes" | "unknown", .. } => format!("vouch; every_policy {name} {mark}; unvouch"),
+        Expect::Refused { module: "yes" | "unknown", .. } => {
+            format!("vouch; explain {name}.vouched; every_policy {name} {mark}; unvouch")
+        }
         _ => format!("every_policy {name} {mark}"),
     }
 }

@@ -19,12 +19,13 @@ use p2pdma::{Error, Refusal};
 use super::reason;
 use crate::{failure::Failure, output::Output};
 
-/// Tells the process that looks that it is the one.
-const LOOKS: &str = "P2PBENCH_CHECK_LOOKS";
+/// The name under which the process that looks is started, by which it knows that it is the one. What a user gives or has set
+/// in the environment cannot be taken for it, and ps(1) shows it.
+const LOOKS: &str = "p2pbench-check-looks";
 
 /// Whether this is the process that looks. It ends with the one that waits for it, if it can.
 pub(super) fn is_here() -> bool {
-    let is_here = env::var_os(LOOKS).is_some();
+    let is_here = env::args_os().next().is_some_and(|name| name == LOOKS);
     // Without it, it looks to the end and prints for nobody.
     let _ = is_here.then(|| prctl::set_pdeathsig(Signal::SIGKILL));
     is_here
@@ -33,7 +34,7 @@ pub(super) fn is_here() -> bool {
 /// Has this program's own check made by another process, and says what that has said.
 pub(super) fn from_outside(deadline: f64, json: bool) -> Result<(), Failure> {
     let mut looks = Command::new("/proc/self/exe");
-    looks.arg0("p2pbench").args(env::args_os().skip(1)).env(LOOKS, "1");
+    looks.arg0(LOOKS).args(env::args_os().skip(1));
     match watch(looks, Duration::from_secs_f64(deadline)) {
         Ok(Some(said)) => said.repeat(),
         Ok(None) => refuse(late(deadline), json),
@@ -91,11 +92,11 @@ fn watch(mut command: Command, deadline: Duration) -> io::Result<Option<Said>> {
     let (stdout, stderr) = (heard(child.stdout.take()), heard(child.stderr.take()));
     let left = || end.saturating_duration_since(Instant::now());
     let said = stdout.recv_timeout(left()).and_then(|stdout| Ok((stdout, stderr.recv_timeout(left())?)));
-    let status = ended(&mut child, end)?;
-    let Some(((stdout, stderr), status)) = said.ok().zip(status) else {
-        // It ends as soon as the kernel lets it.
+    let status = ended(&mut child, end);
+    let Some(((stdout, stderr), status)) = said.ok().zip(status.as_ref().ok().copied().flatten()) else {
+        // Whatever the reason, nobody waits for it any more. It ends as soon as the kernel lets it.
         let _ = child.kill();
-        return Ok(None);
+        return status.map(|_| None);
     };
     Ok(Some(Said { stdout, stderr, status }))
 }

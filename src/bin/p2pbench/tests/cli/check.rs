@@ -173,12 +173,23 @@ fn a_node_without_direct_pairs_is_no_good_one() {
     assert!(!file.exists());
 }
 
-/// A multipath head takes peer memory by the module alone.
+/// A multipath head takes peer memory by the module alone, once root has named it.
 #[test]
 fn the_way_by_which_a_node_is_good_is_written_down() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("expect.toml").display().to_string();
-    let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/multipath");
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/machines/multipath");
+    assert_eq!(check(recorded, &format!("--write-expect {file}")).status, 1, "no way is open yet");
+    let text = fs::read_to_string(recorded).expect("a recording");
+    // Which of its names the head has is for the kernel to say.
+    let head =
+        text.lines().find(|line| line.starts_with("/sys/dev/block/") && line.contains("/virtual/nvme-subsystem/"));
+    let number = head.and_then(|line| line["/sys/dev/block/".len()..].split(' ').next()).expect("the head's number");
+    let (switch, machine) = ("/sys/bus/pci/drivers/p2pdma_user/stack read", directory.path().join("named"));
+    let unnamed = text.lines().find(|line| line.starts_with(switch)).expect("what root has named");
+    let named = text.replace(unnamed, &format!("{switch} = {number}=0000:03:00.0,0000:04:00.0"));
+    fs::write(&machine, named).expect("a recording");
+    let machine = &machine.display().to_string();
     assert_eq!(check(machine, "").status, 1);
     assert_eq!(check(machine, &format!("--write-expect {file}")).status, 0);
     let text = fs::read_to_string(&file).expect("an expectation");

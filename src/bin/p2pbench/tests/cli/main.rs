@@ -10,6 +10,7 @@ mod html;
 mod jobs;
 mod machines;
 mod mock;
+mod overlay;
 mod pipe;
 mod program;
 mod record;
