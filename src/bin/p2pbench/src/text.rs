@@ -85,6 +85,16 @@ fn number(bytes: u64, unit: u64) -> String {
     }
 }
 
+/// For a terminal, which would obey control characters: a machine's names may be anything. `?` stands for those, and for what
+/// would turn the line's direction.
+pub(crate) fn printable(text: &str) -> String {
+    let obeyed = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.chars().map(|letter| if obeyed(letter) { '?' } else { letter }).collect()
+}
+
 /// What XML would take for its own, and what it may not hold at all: a machine's names may be anything.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::new();
@@ -137,6 +147,11 @@ mod tests {
         let word = "w".repeat(200);
         assert_eq!(paragraph("> ", &word), format!("> {word}\n"));
         assert_eq!(paragraph("> ", ""), "> \n");
+    }
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        assert_eq!(printable("nvme\u{1b}[2J\u{9b}\u{202e}é│"), "nvme?[2J??é│");
     }
 
     #[test]

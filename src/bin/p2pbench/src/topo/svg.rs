@@ -13,7 +13,9 @@ use p2pdma::{
 
 use super::{
     candidate::can_be_client,
-    matrix::{columns, head},
+    label::Labels,
+    line::DOWNTRAINED,
+    matrix::columns,
     tree::{Row, Tree},
 };
 use crate::{facts::MachineFacts, text::escape};
@@ -27,7 +29,7 @@ const MARGIN: usize = 16;
 /// Above the tree: title and legend.
 const TITLE: usize = 30;
 const SIGNS: usize = 7 * LINE;
-/// As many lines stay in sight of the providers' addresses: a tree that begins further down repeats them.
+/// As many lines stay in sight of the providers' labels, which are then repeated.
 const SIGHT: usize = 30;
 
 /// What stands for an answer. Colours that people who see few of them can tell apart, and a shape for each.
@@ -87,18 +89,20 @@ pub(super) struct Drawing<'a> {
     title: String,
     rows: Vec<Row>,
     columns: Vec<&'a Device>,
+    labels: Labels,
 }
 
 impl<'a> Drawing<'a> {
     pub(super) fn new(machine: &Machine, topology: &'a Topology) -> Self {
         let label = if machine.kind() == MachineKind::Mock { "MOCK  " } else { "" };
         let title = format!("{label}{}", MachineFacts::of(machine).headline());
-        Self { topology, title, rows: Tree::new(machine, topology).rows(), columns: columns(topology) }
+        let rows = Tree::new(machine, topology).rows();
+        Self { topology, title, rows, columns: columns(topology), labels: Labels::of(topology) }
     }
 
-    /// Where the columns of text begin, and where the signs do.
-    fn edges(&self) -> [usize; 5] {
-        let mut edges = [MARGIN; 5];
+    /// Where the columns of text begin, the labels, and the signs.
+    fn edges(&self) -> [usize; 6] {
+        let mut edges = [MARGIN; 6];
         for column in 0..4 {
             let width = |row: &Row| match column {
                 0 => STEP * depth(&row.cells[0]) + LETTER * name(&row.cells[0]).chars().count(),
@@ -107,20 +111,22 @@ impl<'a> Drawing<'a> {
             };
             edges[column + 1] = edges[column] + self.rows.iter().map(width).max().unwrap_or(0) + 2 * LETTER;
         }
+        let label = |row: &Row| row.function.and_then(|address| self.labels.get(address)).map_or(0, str::len);
+        edges[5] = edges[4] + LETTER * (self.rows.iter().map(label).max().unwrap_or(0) + 1);
         edges
     }
 
-    /// The height of the providers' addresses.
+    /// The height of the providers' labels.
     fn head(&self) -> usize {
-        LETTER * self.columns.iter().map(|device| head(device).len()).max().unwrap_or(0) + LINE
+        LETTER * self.columns.iter().map(|device| self.labels.head(device).len()).max().unwrap_or(0) + LINE
     }
 
-    /// The top of each line, with room for the providers' addresses above some, and the end.
+    /// The top of each line, with room for the providers' labels above some, and the end.
     fn tops(&self) -> Vec<(usize, bool)> {
         let (mut top, mut seen) = (TITLE + SIGNS, SIGHT);
         let mut tops = Vec::new();
-        for row in &self.rows {
-            let headed = depth(&row.cells[0]) == 0 && seen >= SIGHT;
+        for _ in &self.rows {
+            let headed = seen >= SIGHT;
             (top, seen) = if headed { (top + self.head(), 0) } else { (top, seen + 1) };
             tops.push((top, headed));
             top += LINE;
@@ -142,29 +148,31 @@ impl<'a> Drawing<'a> {
         Ok(())
     }
 
-    /// The providers' addresses, written upwards, each above its column.
+    /// The providers' labels, written upwards, each above its column.
     fn heads(&self, f: &mut fmt::Formatter<'_>, (left, top): (usize, usize)) -> fmt::Result {
         for (index, device) in self.columns.iter().enumerate() {
             let (x, y) = (left + COLUMN * index + COLUMN / 2 + 4, top - 8);
-            text(f, (x, y), &format!(" transform=\"rotate(-90 {x} {y})\""), &head(device))?;
+            text(f, (x, y), &format!(" transform=\"rotate(-90 {x} {y})\""), &self.labels.head(device))?;
         }
         Ok(())
     }
 
-    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row, edges: &[usize; 5], top: usize) -> fmt::Result {
+    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row, edges: &[usize; 6], top: usize) -> fmt::Result {
         branch(f, &row.cells[0], top)?;
         let baseline = top + LINE - 5;
         let device = row.function.and_then(|address| self.topology.device(address));
         let strong = if device.is_some_and(|device| device.p2pmem.is_some()) { " font-weight=\"bold\"" } else { "" };
         text(f, (MARGIN + STEP * depth(&row.cells[0]), baseline), strong, name(&row.cells[0]))?;
         for (column, &x) in edges.iter().enumerate().take(4).skip(1) {
-            let slow = column == 3 && row.cells[3].starts_with("(max");
+            let slow = column == 3 && row.cells[3].starts_with(DOWNTRAINED);
             let style = if slow { " fill=\"#b34700\" font-weight=\"bold\"" } else { "" };
             let mark = if slow { "▼ " } else { "" };
             text(f, (x, baseline), style, &format!("{mark}{}", row.cells[column]))?;
         }
+        let label = device.and_then(|device| self.labels.get(device.address));
+        text(f, (edges[4], baseline), " font-weight=\"bold\"", label.unwrap_or_default())?;
         match device.filter(|device| can_be_client(device)) {
-            Some(client) => self.signs(f, client.address, (edges[4], top + LINE / 2)),
+            Some(client) => self.signs(f, client.address, (edges[5], top + LINE / 2)),
             None => Ok(()),
         }
     }
@@ -175,7 +183,9 @@ impl<'a> Drawing<'a> {
             let Ok(route) = self.topology.route(provider.address, client) else { continue };
             let sign = Sign::of(&route).element(left + COLUMN * index + COLUMN / 2, y);
             let distance = route.distance.map_or(String::new(), |distance| format!(", distance {distance}"));
-            let title = escape(&format!("{client} -> {}: {}{distance}", provider.address, route.map_type));
+            let [from, to] = [client, provider.address].map(|address| self.labels.get(address).unwrap_or("?"));
+            let pair = format!("{from} {client} -> {to} {}", provider.address);
+            let title = escape(&format!("{pair}: {}{distance}", route.map_type));
             writeln!(f, "<g><title>{title}</title>{sign}</g>")?;
         }
         Ok(())
@@ -186,7 +196,7 @@ impl fmt::Display for Drawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (edges, tops) = (self.edges(), self.tops());
         let least = MARGIN * 2 + LETTER * self.title.chars().count().max(64);
-        let width = least.max(edges[4] + COLUMN * self.columns.len() + MARGIN);
+        let width = least.max(edges[5] + COLUMN * self.columns.len() + MARGIN);
         let height = tops.last().map_or(0, |(end, _)| end + MARGIN);
         writeln!(
             f,
@@ -201,7 +211,8 @@ impl fmt::Display for Drawing<'_> {
                 writeln!(f, "<rect y=\"{top}\" width=\"{width}\" height=\"{LINE}\" fill=\"#f2f2f2\"/>")?;
             }
             if headed {
-                self.heads(f, (edges[4], top))?;
+                self.heads(f, (edges[5], top))?;
+                through(f, &row.cells[0], (top - self.head(), top))?;
             }
             self.row(f, row, &edges, top)?;
         }
@@ -222,6 +233,17 @@ fn branch(f: &mut fmt::Formatter<'_>, cell: &str, top: usize) -> fmt::Result {
             _ => continue,
         };
         writeln!(f, "<path d=\"{path}\" fill=\"none\" stroke=\"#999\"/>")?;
+    }
+    Ok(())
+}
+
+/// Branches that come from above pass the repeated heads.
+fn through(f: &mut fmt::Formatter<'_>, cell: &str, (top, bottom): (usize, usize)) -> fmt::Result {
+    for (step, letter) in cell.chars().step_by(3).take(depth(cell)).enumerate() {
+        let x = MARGIN + STEP * step + STEP / 2;
+        if matches!(letter, '│' | '├' | '└') {
+            writeln!(f, "<path d=\"M{x} {top}V{bottom}\" fill=\"none\" stroke=\"#999\"/>")?;
+        }
     }
     Ok(())
 }
