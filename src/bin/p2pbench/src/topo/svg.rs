@@ -29,6 +29,8 @@ const MARGIN: usize = 16;
 /// Above the tree: title and legend.
 const TITLE: usize = 30;
 const SIGNS: usize = 7 * LINE;
+/// So many columns are told apart at a glance: a line stands between them and the next.
+const GROUP: usize = 8;
 /// As many lines stay in sight of the providers' labels, which are then repeated.
 const SIGHT: usize = 30;
 
@@ -125,8 +127,12 @@ impl<'a> Drawing<'a> {
     fn tops(&self) -> Vec<(usize, bool)> {
         let (mut top, mut seen) = (TITLE + SIGNS, SIGHT);
         let mut tops = Vec::new();
-        for _ in &self.rows {
-            let headed = seen >= SIGHT;
+        let mut above = 0;
+        for row in &self.rows {
+            let depth = depth(&row.cells[0]);
+            // Between two host bridges rather than within one, and never between a port and what is below it.
+            let headed = depth <= above && seen >= if depth == 0 { SIGHT * 2 / 3 } else { SIGHT };
+            above = depth;
             (top, seen) = if headed { (top + self.head(), 0) } else { (top, seen + 1) };
             tops.push((top, headed));
             top += LINE;
@@ -171,10 +177,22 @@ impl<'a> Drawing<'a> {
         }
         let label = device.and_then(|device| self.labels.get(device.address));
         text(f, (edges[4], baseline), " font-weight=\"bold\"", label.unwrap_or_default())?;
+        if self.columns.len() > 2 * GROUP {
+            text(f, (edges[5] + COLUMN * self.columns.len() + LETTER, baseline), "", label.unwrap_or_default())?;
+        }
         match device.filter(|device| can_be_client(device)) {
             Some(client) => self.signs(f, client.address, (edges[5], top + LINE / 2)),
             None => Ok(()),
         }
+    }
+
+    /// Lines between groups of columns, from the first heads to the end.
+    fn groups(&self, f: &mut fmt::Formatter<'_>, left: usize, bottom: usize) -> fmt::Result {
+        for x in (GROUP..self.columns.len()).step_by(GROUP).map(|column| left + COLUMN * column) {
+            let top = TITLE + SIGNS + LINE / 2;
+            writeln!(f, "<path d=\"M{x} {top}V{bottom}\" stroke=\"#bbb\"/>")?;
+        }
+        Ok(())
     }
 
     /// A sign for each provider; what it says, under the pointer.
@@ -196,8 +214,9 @@ impl fmt::Display for Drawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (edges, tops) = (self.edges(), self.tops());
         let least = MARGIN * 2 + LETTER * self.title.chars().count().max(64);
-        let width = least.max(edges[5] + COLUMN * self.columns.len() + MARGIN);
-        let height = tops.last().map_or(0, |(end, _)| end + MARGIN);
+        let width = least.max(edges[5] + COLUMN * self.columns.len() + MARGIN + edges[5] - edges[4]);
+        let bottom = tops.last().map_or(0, |(end, _)| *end);
+        let height = bottom + MARGIN;
         writeln!(
             f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
@@ -216,6 +235,7 @@ impl fmt::Display for Drawing<'_> {
             }
             self.row(f, row, &edges, top)?;
         }
+        self.groups(f, edges[5], bottom)?;
         writeln!(f, "</svg>")
     }
 }
@@ -271,7 +291,10 @@ fn text(f: &mut fmt::Formatter<'_>, (x, y): (usize, usize), style: &str, text: &
 
 #[cfg(test)]
 mod tests {
-    use p2pdma::machine::{Mock, mock::Cpu};
+    use p2pdma::machine::{
+        Mock,
+        mock::{Cpu, Function, Port},
+    };
 
     use super::*;
 
@@ -295,6 +318,58 @@ mod tests {
         mock.facts_mut().file("/proc/sys/kernel/osrelease", "6.12 <script>&\u{1}\n");
         let text = drawn(mock);
         assert!(text.contains("6.12 &lt;script&gt;&amp;?") && !text.contains("<script"), "{text}");
+    }
+
+    /// Eight switches, each with eight GPUs that give memory, fourteen SSDs and three network adapters: 200 devices. Below
+    /// two of them ACS redirects.
+    fn large() -> Mock {
+        let mut mock = Mock::new(Cpu::IntelUnlisted);
+        let at = |text: String| text.parse::<Address>().expect("an address");
+        for switch in 0..8 {
+            let (root, bus) = (at(format!("00:{:02x}.0", 1 + switch)), 0x10 + 0x1c * switch);
+            let upstream = at(format!("{bus:02x}:00.0"));
+            mock.function(&Function::port(root, None, Port::Root));
+            mock.function(&Function::port(upstream, Some(root), Port::Upstream));
+            for slot in 0..25 {
+                let port = at(format!("{:02x}:{slot:02x}.0", bus + 1));
+                let downstream = Function::port(port, Some(upstream), Port::Downstream);
+                mock.function(&Function { acs_control: (switch % 4 == 3).then_some(0x1d), ..downstream });
+                mock.function(&end(at(format!("{:02x}:00.0", bus + 2 + slot)), port, slot));
+            }
+        }
+        mock
+    }
+
+    fn end(address: Address, port: Address, slot: u8) -> Function {
+        let link = Some((4, if slot == 9 { 2 } else { 16 }));
+        let with = |vendor, device, class, driver: &str, p2pmem| Function {
+            parent: Some(port),
+            driver: Some(driver.to_owned()),
+            link,
+            p2pmem,
+            ..Function::new(address, vendor, device, class)
+        };
+        match slot {
+            0..8 => with(0x10de, 0x2330, 0x03_0200, "nvidia", Some(80 << 30)),
+            8..22 => with(0x144d, 0xa80a, 0x01_0802, "nvme", None),
+            _ => with(0x15b3, 0x1021, 0x02_0700, "mlx5_core", None),
+        }
+    }
+
+    #[test]
+    fn two_hundred_devices_keep_their_heads_in_sight() {
+        let machine = Machine::mock(large());
+        let topology = Topology::scan(&machine).expect("a topology");
+        let drawing = Drawing::new(&machine, &topology);
+        let tops = drawing.tops();
+        assert!(tops[0].1, "heads above the first line");
+        let blocks = tops.split(|(_, headed)| *headed);
+        let longest = blocks.map(<[_]>::len).max();
+        // Some lines more where ports would part from what is below them.
+        assert!(longest.is_some_and(|lines| lines <= SIGHT + 3), "{longest:?}");
+        let text = drawing.to_string();
+        assert_eq!(text.matches("<g><title>").count(), 200 * 64, "a sign for each pair");
+        assert_eq!(text.matches(">SSD111</text>").count(), 2, "each row has its label on both sides");
     }
 
     #[test]
