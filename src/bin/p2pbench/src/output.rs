@@ -56,9 +56,8 @@ impl Output {
 
     /// Prints a JSON document. It names the machine's kind itself.
     pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, document)?;
-        writeln!(stdout)
+        let document = text::json_for_terminals(&serde_json::to_string_pretty(document)?);
+        writeln!(io::stdout().lock(), "{document}")
     }
 }
 
