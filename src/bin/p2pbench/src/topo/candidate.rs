@@ -81,3 +81,48 @@ fn lack(device: &Device) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use p2pdma::machine::{
+        Machine, Mock,
+        mock::{Cpu, Function},
+    };
+
+    use super::*;
+
+    /// What a device of this class lacks, on one line.
+    fn lacks(class: u32, driver: Option<&str>) -> String {
+        let mut mock = Mock::new(Cpu::AmdZen);
+        let device = Function::new("00:08.0".parse().expect("an address"), 0x10de, 0x2330, class);
+        mock.function(&Function { driver: driver.map(str::to_owned), ..device });
+        let topology = Topology::scan(&Machine::mock(mock)).expect("a topology");
+        lacking(&topology, &Labels::of(&topology)).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_driver_has_its_own_cure_with_the_device_in_it() {
+        let provide = "`echo 0000:00:08.0 > /sys/bus/pci/drivers/p2pdma_user/provide`";
+        let own = "`echo p2pdma_user > /sys/bus/pci/devices/0000:00:08.0/driver_override` and `echo 0000:00:08.0 > \
+                   /sys/bus/pci/drivers_probe`";
+        let cases = [
+            (0x03_0200, Some("nvidia"), "RMForceStaticBar1=1;RmForceDisableIomapWC=1"),
+            (0x03_0200, Some("nvidia"), provide),
+            (0x03_0000, Some("amdgpu"), provide),
+            (0x12_0000, Some("habanalabs"), provide),
+            (0x03_0200, None, own),
+            (0x02_0000, Some("mlx5_core"), "as a client it needs none"),
+            (0x02_0000, None, "Load its own to use it as a client"),
+        ];
+        for (class, driver, cure) in cases {
+            let text = lacks(class, driver);
+            assert!(text.contains(" gives no memory to peers: ") && text.contains(cure), "{driver:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn no_command_takes_a_device_from_a_virtual_machine() {
+        let text = lacks(0x03_0200, Some("vfio-pci"));
+        assert!(text.contains("vfio-pci is bound") && !text.contains("echo"), "{text}");
+    }
+}
