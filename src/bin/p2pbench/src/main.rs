@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             if !failure.is_silent() {
                 // Whoever has closed stderr does not want to know.
-                let _ = writeln!(std::io::stderr(), "p2pbench: {failure}");
+                let _ = writeln!(std::io::stderr(), "p2pbench: {}", text::printable(&failure.to_string()));
             }
             failure.exit_code()
         }
@@ -107,6 +107,10 @@ fn say_what_is_missing(machine: &Machine) {
         let count = missing.len();
         let line = format!("{count} facts were not recorded and count as unreadable ({first}, ...)");
         // Whoever has closed stderr does not want to know.
-        let _ = writeln!(std::io::stderr(), "p2pbench: --machine: {line}; record the machine anew with this version");
+        let _ = writeln!(
+            std::io::stderr(),
+            "p2pbench: --machine: {}; record the machine anew with this version",
+            text::printable(&line)
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use p2pdma::machine::MachineKind;
 use serde_json::Value;
 
+use crate::text;
+
 /// Lines for people, or one JSON document.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -25,7 +27,7 @@ impl Output {
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         for line in text.lines() {
-            writeln!(stdout, "{}", format!("{}{line}", self.label).trim_end())?;
+            writeln!(stdout, "{}", text::printable(&format!("{}{line}", self.label)).trim_end())?;
         }
         stdout.flush()
     }
@@ -54,9 +56,8 @@ impl Output {
 
     /// Prints a JSON document. It names the machine's kind itself.
     pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, document)?;
-        writeln!(stdout)
+        let document = text::json_for_terminals(&serde_json::to_string_pretty(document)?);
+        writeln!(io::stdout().lock(), "{document}")
     }
 }
 

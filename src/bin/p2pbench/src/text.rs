@@ -85,6 +85,29 @@ fn number(bytes: u64, unit: u64) -> String {
     }
 }
 
+/// For a terminal, which would obey control characters: a machine's names may be anything. `?` stands for those, and for what
+/// would turn the line's direction.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if is_obeyed(letter) { '?' } else { letter }).collect()
+}
+
+/// The same document, without what a terminal would obey: outside of strings JSON has no such letters but the line's end.
+pub(crate) fn json_for_terminals(document: &str) -> String {
+    let mut escaped = String::with_capacity(document.len());
+    for letter in document.chars() {
+        match letter {
+            letter if letter != '\n' && is_obeyed(letter) => escaped += &format!("\\u{:04x}", u32::from(letter)),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// Control characters, and those that turn or break a line: a reader would see another text than is there.
+fn is_obeyed(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What XML would take for its own, and what it may not hold at all: a machine's names may be anything.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::new();
@@ -94,7 +117,7 @@ pub(crate) fn escape(text: &str) -> String {
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
+            letter if is_obeyed(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}') => escaped.push('?'),
             letter => escaped.push(letter),
         }
     }
@@ -137,6 +160,19 @@ mod tests {
         let word = "w".repeat(200);
         assert_eq!(paragraph("> ", &word), format!("> {word}\n"));
         assert_eq!(paragraph("> ", ""), "> \n");
+    }
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        assert_eq!(printable("nvme\u{1b}[2J\u{9b}\u{202e}é│"), "nvme?[2J??é│");
+    }
+
+    #[test]
+    fn a_json_document_means_the_same_and_has_nothing_to_obey() {
+        let value = serde_json::json!({ "name": "\u{1b}[2J\u{9b}1m\u{202e}é" });
+        let document = json_for_terminals(&serde_json::to_string_pretty(&value).expect("a document"));
+        assert!(document.chars().all(|letter| letter == '\n' || !is_obeyed(letter)), "{document:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&document).expect("JSON"), value);
     }
 
     #[test]

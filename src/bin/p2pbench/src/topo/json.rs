@@ -8,7 +8,7 @@ use p2pdma::{
 };
 use serde::Serialize;
 
-use super::candidate;
+use super::{candidate, label::Labels};
 use crate::{facts::MachineFacts, pairs::Pairs};
 
 /// Everything. The keys are a contract with scripts: others may be added, none renamed.
@@ -39,6 +39,8 @@ struct Bridge {
 #[derive(Debug, Serialize)]
 struct Function {
     address: String,
+    /// Its name in the matrix: `SSD0`; `null`: it is not in it.
+    label: Option<String>,
     kind: &'static str,
     /// `null`: none is bound.
     driver: Option<String>,
@@ -152,12 +154,13 @@ impl Bound {
 
 impl Document {
     pub(super) fn new(machine: &Machine, topology: &Topology, pairs: &Pairs) -> Self {
+        let labels = Labels::of(topology);
         Self {
             schema: "p2pbench.topology/1",
             machine: MachineFacts::of(machine),
             rules: RULES,
             host_bridges: topology.host_bridges().map(Bridge::new).collect(),
-            devices: topology.devices().map(|device| Function::new(machine, device)).collect(),
+            devices: topology.devices().map(|device| Function::new(machine, device, &labels)).collect(),
             pairs: pairs.routes().map(Pair::new).collect(),
             candidates: candidates(topology),
         }
@@ -179,9 +182,10 @@ impl Bridge {
 }
 
 impl Function {
-    fn new(machine: &Machine, device: &Device) -> Self {
+    fn new(machine: &Machine, device: &Device, labels: &Labels) -> Self {
         Self {
             address: device.address.to_string(),
+            label: labels.get(device.address).map(str::to_owned),
             kind: device.kind.as_str(),
             driver: device.driver.clone(),
             numa_node: device.numa_node,

@@ -9,6 +9,9 @@ use p2pdma::{
 
 use crate::pairs;
 
+/// What begins the notes of a link that is slower or narrower than it could be.
+pub(super) const DOWNTRAINED: &str = "DOWNTRAINED";
+
 /// Whether a function moves data to or from peers, or could. What lies on the way to it is another matter.
 pub(super) fn takes_part(device: &Device) -> bool {
     let kinds = [Kind::Nvme, Kind::Display, Kind::Network, Kind::Accelerator, Kind::Memory];
@@ -29,11 +32,11 @@ pub(super) fn bridge(topology: &Topology, bridge: &HostBridge, branch: &str) -> 
     [format!("{branch}{}", bridge.name), format!("host bridge{id}"), String::new(), node]
 }
 
-/// `0000:03:00.0 | nvme (nvme) | 16 GT/s x4 | nvme0n1  iommu DMA-FQ`
+/// `0000:03:00.0 | nvme 1b36:0010 (nvme) | 16 GT/s x4 | nvme0n1  iommu DMA-FQ`
 pub(super) fn function(machine: &Machine, topology: &Topology, device: &Device, branch: &str) -> [String; 4] {
     let link = device.link.map_or(String::new(), |link| link.to_string());
     let notes = [
-        slower(device),
+        slower(device).map(|slower| format!("{DOWNTRAINED} {slower}")),
         device.physical_function.map(|physical| format!("VF of {physical}")),
         block_devices(machine, device),
         device.p2pmem.as_ref().map(|p2pmem| format!("p2pmem {}", pairs::pool(p2pmem))),
@@ -49,9 +52,9 @@ fn is_bridge(device: &Device) -> bool {
     matches!(device.kind, Kind::Bridge(_))
 }
 
-/// Ports do their work under `pcieport`, or under no driver at all: only another one is worth a word.
-fn what(device: &Device) -> String {
-    let kind = device.kind.as_str().replace('_', " ");
+/// With vendor and device as `lspci -n` has them: there is no name of them in sysfs. Ports do their work under `pcieport`, or under no driver at all: only another one is worth a word.
+pub(super) fn what(device: &Device) -> String {
+    let kind = format!("{} {:04x}:{:04x}", device.kind.as_str().replace('_', " "), device.vendor, device.device);
     match (device.kind, device.driver.as_deref()) {
         (Kind::Bridge(_) | Kind::HostBridge, None | Some("pcieport")) => kind,
         (_, driver) => format!("{kind} ({})", driver.unwrap_or("no driver")),
@@ -76,7 +79,7 @@ fn better(link: Link, max: Link) -> String {
 }
 
 /// `nvme0n1`, or the first of many.
-fn block_devices(machine: &Machine, device: &Device) -> Option<String> {
+pub(super) fn block_devices(machine: &Machine, device: &Device) -> Option<String> {
     let paths = if device.kind == Kind::Nvme { storage::namespaces(machine, device.address) } else { Vec::new() };
     let first = paths.first()?.file_name()?.to_string_lossy().into_owned();
     Some(if paths.len() == 1 { first } else { format!("{first} and {} more", paths.len() - 1) })

@@ -2,6 +2,7 @@
 
 mod candidate;
 pub(crate) mod json;
+mod label;
 pub(crate) mod line;
 mod matrix;
 mod svg;
@@ -72,7 +73,11 @@ fn text(machine: &Machine, topology: &Topology, pairs: &Pairs) -> String {
 
 fn matrix(machine: &Machine, topology: &Topology) -> String {
     let headline = MachineFacts::of(machine).headline();
-    format!("{headline}\n\n{}{}", Matrix(topology), pairs::missing(topology))
+    let missing = match pairs::missing(topology) {
+        missing if missing.is_empty() => missing,
+        missing => format!("\n{missing}"),
+    };
+    format!("{headline}\n\n{}{missing}", Matrix::new(machine, topology))
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ use p2pdma::{
 
 use super::{
     candidate::can_be_client,
-    matrix::{columns, head},
+    label::Labels,
+    line::DOWNTRAINED,
+    matrix::columns,
     tree::{Row, Tree},
 };
 use crate::{facts::MachineFacts, text::escape};
@@ -27,7 +29,9 @@ const MARGIN: usize = 16;
 /// Above the tree: title and legend.
 const TITLE: usize = 30;
 const SIGNS: usize = 7 * LINE;
-/// As many lines stay in sight of the providers' addresses: a tree that begins further down repeats them.
+/// So many columns are told apart at a glance: a line stands between them and the next.
+const GROUP: usize = 8;
+/// As many lines stay in sight of the providers' labels, which are then repeated.
 const SIGHT: usize = 30;
 
 /// What stands for an answer. Colours that people who see few of them can tell apart, and a shape for each.
@@ -87,18 +91,20 @@ pub(super) struct Drawing<'a> {
     title: String,
     rows: Vec<Row>,
     columns: Vec<&'a Device>,
+    labels: Labels,
 }
 
 impl<'a> Drawing<'a> {
     pub(super) fn new(machine: &Machine, topology: &'a Topology) -> Self {
         let label = if machine.kind() == MachineKind::Mock { "MOCK  " } else { "" };
         let title = format!("{label}{}", MachineFacts::of(machine).headline());
-        Self { topology, title, rows: Tree::new(machine, topology).rows(), columns: columns(topology) }
+        let rows = Tree::new(machine, topology).rows();
+        Self { topology, title, rows, columns: columns(topology), labels: Labels::of(topology) }
     }
 
-    /// Where the columns of text begin, and where the signs do.
-    fn edges(&self) -> [usize; 5] {
-        let mut edges = [MARGIN; 5];
+    /// Where the columns of text begin, the labels, and the signs.
+    fn edges(&self) -> [usize; 6] {
+        let mut edges = [MARGIN; 6];
         for column in 0..4 {
             let width = |row: &Row| match column {
                 0 => STEP * depth(&row.cells[0]) + LETTER * name(&row.cells[0]).chars().count(),
@@ -107,20 +113,26 @@ impl<'a> Drawing<'a> {
             };
             edges[column + 1] = edges[column] + self.rows.iter().map(width).max().unwrap_or(0) + 2 * LETTER;
         }
+        let label = |row: &Row| row.function.and_then(|address| self.labels.get(address)).map_or(0, str::len);
+        edges[5] = edges[4] + LETTER * (self.rows.iter().map(label).max().unwrap_or(0) + 1);
         edges
     }
 
-    /// The height of the providers' addresses.
+    /// The height of the providers' labels.
     fn head(&self) -> usize {
-        LETTER * self.columns.iter().map(|device| head(device).len()).max().unwrap_or(0) + LINE
+        LETTER * self.columns.iter().map(|device| self.labels.head(device).len()).max().unwrap_or(0) + LINE
     }
 
-    /// The top of each line, with room for the providers' addresses above some, and the end.
+    /// The top of each line, with room for the providers' labels above some, and the end.
     fn tops(&self) -> Vec<(usize, bool)> {
         let (mut top, mut seen) = (TITLE + SIGNS, SIGHT);
         let mut tops = Vec::new();
+        let mut above = 0;
         for row in &self.rows {
-            let headed = depth(&row.cells[0]) == 0 && seen >= SIGHT;
+            let depth = depth(&row.cells[0]);
+            // Between two host bridges rather than within one, and never between a port and what is below it.
+            let headed = depth <= above && seen >= if depth == 0 { SIGHT * 2 / 3 } else { SIGHT };
+            above = depth;
             (top, seen) = if headed { (top + self.head(), 0) } else { (top, seen + 1) };
             tops.push((top, headed));
             top += LINE;
@@ -142,31 +154,45 @@ impl<'a> Drawing<'a> {
         Ok(())
     }
 
-    /// The providers' addresses, written upwards, each above its column.
+    /// The providers' labels, written upwards, each above its column.
     fn heads(&self, f: &mut fmt::Formatter<'_>, (left, top): (usize, usize)) -> fmt::Result {
         for (index, device) in self.columns.iter().enumerate() {
             let (x, y) = (left + COLUMN * index + COLUMN / 2 + 4, top - 8);
-            text(f, (x, y), &format!(" transform=\"rotate(-90 {x} {y})\""), &head(device))?;
+            text(f, (x, y), &format!(" transform=\"rotate(-90 {x} {y})\""), &self.labels.head(device))?;
         }
         Ok(())
     }
 
-    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row, edges: &[usize; 5], top: usize) -> fmt::Result {
+    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row, edges: &[usize; 6], top: usize) -> fmt::Result {
         branch(f, &row.cells[0], top)?;
         let baseline = top + LINE - 5;
         let device = row.function.and_then(|address| self.topology.device(address));
         let strong = if device.is_some_and(|device| device.p2pmem.is_some()) { " font-weight=\"bold\"" } else { "" };
         text(f, (MARGIN + STEP * depth(&row.cells[0]), baseline), strong, name(&row.cells[0]))?;
         for (column, &x) in edges.iter().enumerate().take(4).skip(1) {
-            let slow = column == 3 && row.cells[3].starts_with("(max");
+            let slow = column == 3 && row.cells[3].starts_with(DOWNTRAINED);
             let style = if slow { " fill=\"#b34700\" font-weight=\"bold\"" } else { "" };
             let mark = if slow { "▼ " } else { "" };
             text(f, (x, baseline), style, &format!("{mark}{}", row.cells[column]))?;
         }
+        let label = device.and_then(|device| self.labels.get(device.address));
+        text(f, (edges[4], baseline), " font-weight=\"bold\"", label.unwrap_or_default())?;
+        if self.columns.len() > 2 * GROUP {
+            text(f, (edges[5] + COLUMN * self.columns.len() + LETTER, baseline), "", label.unwrap_or_default())?;
+        }
         match device.filter(|device| can_be_client(device)) {
-            Some(client) => self.signs(f, client.address, (edges[4], top + LINE / 2)),
+            Some(client) => self.signs(f, client.address, (edges[5], top + LINE / 2)),
             None => Ok(()),
         }
+    }
+
+    /// Lines between groups of columns, from the first heads to the end.
+    fn groups(&self, f: &mut fmt::Formatter<'_>, left: usize, bottom: usize) -> fmt::Result {
+        for x in (GROUP..self.columns.len()).step_by(GROUP).map(|column| left + COLUMN * column) {
+            let top = TITLE + SIGNS + LINE / 2;
+            writeln!(f, "<path d=\"M{x} {top}V{bottom}\" stroke=\"#bbb\"/>")?;
+        }
+        Ok(())
     }
 
     /// A sign for each provider; what it says, under the pointer.
@@ -175,7 +201,9 @@ impl<'a> Drawing<'a> {
             let Ok(route) = self.topology.route(provider.address, client) else { continue };
             let sign = Sign::of(&route).element(left + COLUMN * index + COLUMN / 2, y);
             let distance = route.distance.map_or(String::new(), |distance| format!(", distance {distance}"));
-            let title = escape(&format!("{client} -> {}: {}{distance}", provider.address, route.map_type));
+            let [from, to] = [client, provider.address].map(|address| self.labels.get(address).unwrap_or("?"));
+            let pair = format!("{from} {client} -> {to} {}", provider.address);
+            let title = escape(&format!("{pair}: {}{distance}", route.map_type));
             writeln!(f, "<g><title>{title}</title>{sign}</g>")?;
         }
         Ok(())
@@ -186,8 +214,9 @@ impl fmt::Display for Drawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (edges, tops) = (self.edges(), self.tops());
         let least = MARGIN * 2 + LETTER * self.title.chars().count().max(64);
-        let width = least.max(edges[4] + COLUMN * self.columns.len() + MARGIN);
-        let height = tops.last().map_or(0, |(end, _)| end + MARGIN);
+        let width = least.max(edges[5] + COLUMN * self.columns.len() + MARGIN + edges[5] - edges[4]);
+        let bottom = tops.last().map_or(0, |(end, _)| *end);
+        let height = bottom + MARGIN;
         writeln!(
             f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
@@ -201,10 +230,12 @@ impl fmt::Display for Drawing<'_> {
                 writeln!(f, "<rect y=\"{top}\" width=\"{width}\" height=\"{LINE}\" fill=\"#f2f2f2\"/>")?;
             }
             if headed {
-                self.heads(f, (edges[4], top))?;
+                self.heads(f, (edges[5], top))?;
+                through(f, &row.cells[0], (top - self.head(), top))?;
             }
             self.row(f, row, &edges, top)?;
         }
+        self.groups(f, edges[5], bottom)?;
         writeln!(f, "</svg>")
     }
 }
@@ -222,6 +253,17 @@ fn branch(f: &mut fmt::Formatter<'_>, cell: &str, top: usize) -> fmt::Result {
             _ => continue,
         };
         writeln!(f, "<path d=\"{path}\" fill=\"none\" stroke=\"#999\"/>")?;
+    }
+    Ok(())
+}
+
+/// Branches that come from above pass the repeated heads.
+fn through(f: &mut fmt::Formatter<'_>, cell: &str, (top, bottom): (usize, usize)) -> fmt::Result {
+    for (step, letter) in cell.chars().step_by(3).take(depth(cell)).enumerate() {
+        let x = MARGIN + STEP * step + STEP / 2;
+        if matches!(letter, '│' | '├' | '└') {
+            writeln!(f, "<path d=\"M{x} {top}V{bottom}\" fill=\"none\" stroke=\"#999\"/>")?;
+        }
     }
     Ok(())
 }
@@ -249,7 +291,10 @@ fn text(f: &mut fmt::Formatter<'_>, (x, y): (usize, usize), style: &str, text: &
 
 #[cfg(test)]
 mod tests {
-    use p2pdma::machine::{Mock, mock::Cpu};
+    use p2pdma::machine::{
+        Mock,
+        mock::{Cpu, Function, Port},
+    };
 
     use super::*;
 
@@ -273,6 +318,58 @@ mod tests {
         mock.facts_mut().file("/proc/sys/kernel/osrelease", "6.12 <script>&\u{1}\n");
         let text = drawn(mock);
         assert!(text.contains("6.12 &lt;script&gt;&amp;?") && !text.contains("<script"), "{text}");
+    }
+
+    /// Eight switches, each with eight GPUs that give memory, fourteen SSDs and three network adapters: 200 devices. Below
+    /// two of them ACS redirects.
+    fn large() -> Mock {
+        let mut mock = Mock::new(Cpu::IntelUnlisted);
+        let at = |text: String| text.parse::<Address>().expect("an address");
+        for switch in 0..8 {
+            let (root, bus) = (at(format!("00:{:02x}.0", 1 + switch)), 0x10 + 0x1c * switch);
+            let upstream = at(format!("{bus:02x}:00.0"));
+            mock.function(&Function::port(root, None, Port::Root));
+            mock.function(&Function::port(upstream, Some(root), Port::Upstream));
+            for slot in 0..25 {
+                let port = at(format!("{:02x}:{slot:02x}.0", bus + 1));
+                let downstream = Function::port(port, Some(upstream), Port::Downstream);
+                mock.function(&Function { acs_control: (switch % 4 == 3).then_some(0x1d), ..downstream });
+                mock.function(&end(at(format!("{:02x}:00.0", bus + 2 + slot)), port, slot));
+            }
+        }
+        mock
+    }
+
+    fn end(address: Address, port: Address, slot: u8) -> Function {
+        let link = Some((4, if slot == 9 { 2 } else { 16 }));
+        let with = |vendor, device, class, driver: &str, p2pmem| Function {
+            parent: Some(port),
+            driver: Some(driver.to_owned()),
+            link,
+            p2pmem,
+            ..Function::new(address, vendor, device, class)
+        };
+        match slot {
+            0..8 => with(0x10de, 0x2330, 0x03_0200, "nvidia", Some(80 << 30)),
+            8..22 => with(0x144d, 0xa80a, 0x01_0802, "nvme", None),
+            _ => with(0x15b3, 0x1021, 0x02_0700, "mlx5_core", None),
+        }
+    }
+
+    #[test]
+    fn two_hundred_devices_keep_their_heads_in_sight() {
+        let machine = Machine::mock(large());
+        let topology = Topology::scan(&machine).expect("a topology");
+        let drawing = Drawing::new(&machine, &topology);
+        let tops = drawing.tops();
+        assert!(tops[0].1, "heads above the first line");
+        let blocks = tops.split(|(_, headed)| *headed);
+        let longest = blocks.map(<[_]>::len).max();
+        // Some lines more where ports would part from what is below them.
+        assert!(longest.is_some_and(|lines| lines <= SIGHT + 3), "{longest:?}");
+        let text = drawing.to_string();
+        assert_eq!(text.matches("<g><title>").count(), 200 * 64, "a sign for each pair");
+        assert_eq!(text.matches(">SSD111</text>").count(), 2, "each row has its label on both sides");
     }
 
     #[test]

@@ -208,8 +208,8 @@ mod tests {
     fn what_takes_no_part_is_folded_and_counted() {
         let expected = "\
             pci0000:00          host bridge 1022:1480              node 0\n\
-            ├─ 0000:00:02.0     root port              16 GT/s x16\n\
-            │  ├─ 0000:02:00.0  nvme (nvme)            16 GT/s x4  nvme0n1\n\
+            ├─ 0000:00:02.0     root port 1b36:000c    16 GT/s x16\n\
+            │  ├─ 0000:02:00.0  nvme 1b36:0010 (nvme)  16 GT/s x4  nvme0n1\n\
             │  └─ (1 function folded)\n\
             └─ (3 functions folded)\n";
         assert_eq!(displayed(crowded()), expected);
@@ -227,6 +227,9 @@ mod tests {
         mock.function(&Function { p2pmem: Some(1 << 20), acs_control: Some(0x04), link: Some((4, 1)), ..clock });
         let text = displayed(mock);
         let line = text.lines().find(|line| line.contains("0000:00:1e.0")).expect("the provider's line");
-        assert!(line.contains("other (no driver)") && line.contains("p2pmem 1 MiB, all free  ACS redirect"), "{line}");
+        assert!(
+            line.contains("other 1234:5678 (no driver)") && line.contains("p2pmem 1 MiB, all free  ACS redirect"),
+            "{line}"
+        );
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod explain;
 mod golden;
+mod hostile;
 mod html;
 mod jobs;
 mod machines;
