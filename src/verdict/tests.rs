@@ -331,12 +331,14 @@ fn the_cure_for_acs_keeps_the_ports_that_this_boot_was_told_of() {
 
 #[test]
 fn a_module_that_cannot_be_used_is_no_by_that_way_alone() {
-    for (errno, what) in [(libc::ENOENT, What::NoModule), (libc::EACCES, What::NoPermission)] {
+    let cases = [(libc::ENOENT, What::NoModule, "not there"), (libc::EACCES, What::NoPermission, "loaded")];
+    for (errno, what, seen) in cases {
         let mut mock = switch();
         mock.without_module(errno);
         let source = Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD");
         let verdict = judge(&source, PEER).and_memory(&source);
         assert_eq!(summary(&verdict), (Answer::Yes, Answer::No, vec![what]));
+        assert_eq!(verdict.findings().next().unwrap().evidence[0].value, seen);
         assert!(matches!(verdict.require(Way::Module), Err(Error::NotAllowed(_))));
     }
 }

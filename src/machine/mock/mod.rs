@@ -227,8 +227,8 @@ impl Mock {
         self
     }
 
-    /// Takes the `p2pdma_user` module away: its node answers this errno, 2 (`ENOENT`) where it is not loaded, 13 (`EACCES`)
-    /// where this user may not use it.
+    /// Takes the `p2pdma_user` module away: its node answers this errno, 2 (`ENOENT`) where it is not loaded, so that
+    /// `/sys/module` has nothing of it either, 13 (`EACCES`) where this user may not use it.
     ///
     /// ```
     /// use p2pdma::machine::{Machine, Mock, mock::Cpu};

@@ -102,6 +102,9 @@ impl Facts for Mock {
     }
 }
 
+/// Where a module shows that it is loaded.
+const LOADED: &str = "/sys/module/p2pdma_user";
+
 fn absent() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOENT)
 }
@@ -117,8 +120,12 @@ impl Mock {
         self.pools.get(&address).map(|pool| &**pool)
     }
 
-    /// A device without driver gives no memory: both leave sysfs when a provider is unbound.
+    /// A device without driver gives no memory: both leave sysfs when a provider is unbound. A module that is not loaded has
+    /// no directory.
     fn still_there(&self, path: &str) -> io::Result<()> {
+        if self.no_module == Some(libc::ENOENT) && Path::new(path).starts_with(LOADED) {
+            return Err(absent());
+        }
         let mut parts = path.split('/').rev().skip_while(|part| !matches!(*part, "p2pmem" | "driver")).skip(1);
         let address = parts.next().and_then(|part| part.parse::<Address>().ok());
         let gone = address.and_then(|address| self.pools.get(&address)).is_some_and(|pool| pool.is_gone());
