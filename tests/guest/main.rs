@@ -10,6 +10,7 @@ mod ends;
 mod lend;
 mod lying;
 mod machine;
+mod queues;
 mod recorded;
 mod refusals;
 mod shapes;
