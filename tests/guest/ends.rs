@@ -69,3 +69,46 @@ fn nothing_stays_in_the_page_cache_and_what_cannot_be_written_to_is_said_in_a_li
     assert_eq!([bytes(0), bytes(1), bytes(2)], [Some(1 << 20), Some(1 << 20), Some(2 << 20)], "{two}");
     assert_eq!(two[2]["bytes_verified_after"].as_u64(), Some(4 * 65536), "{two}");
 }
+
+/// A device that works until it has moved some megabytes, and fails from then on: the block layer's fault injection.
+const HALF_WAY: &str = r#"
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+fault=/sys/kernel/debug/fail_make_request ssd=/sys/class/block/${P2PDMA_SSD##*/}
+echo 100 >$fault/probability; echo -1 >$fault/times; echo 0 >$fault/verbose
+run="p2pbench run --source $P2PDMA_SSD --peer $P2PDMA_GPU_ADDRESS --destructive --path direct,bounce --block 64k --depth 4 --span 16M --json"
+for way in p2pmem module; do
+	for rw in read write; do
+		out=$P2PDMA_SHARE/$way.$rw status=0
+		echo $((9 << 20)) >$fault/space; echo 1 >$ssd/make-it-fail
+		$run --way $way --rw $rw --size 16M >$out 2>$out.err || status=$?
+		echo 0 >$ssd/make-it-fail
+		echo $status >$out.status
+		$run --way $way --rw $rw --size 2M --repeats 1 --verify >$out.after
+	done
+done
+"#;
+
+#[test]
+fn a_device_that_fails_half_way_ends_the_run_with_a_line_and_with_what_was_measured() {
+    let outcome = Guest::new("switch").run(&format!("{FUNCTIONS}{HALF_WAY}"));
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+    for (way, rw) in [("p2pmem", "read"), ("p2pmem", "write"), ("module", "read"), ("module", "write")] {
+        let (name, said) = (format!("{way}.{rw}"), outcome.file(&format!("{way}.{rw}.err")));
+        assert_eq!(
+            (outcome.file(&format!("{name}.status")).as_str(), said.lines().count()),
+            ("4\n", 1),
+            "{name}: {said}"
+        );
+        let parts = ["/dev/nvme", ", at byte ", &format!("{rw} of 65536 bytes"), "Input/output error", "kernel log"];
+        assert!(parts.iter().all(|part| said.contains(part)), "{name}: {said}");
+        let document: Value = serde_json::from_str(&outcome.file(&name)).expect("JSON");
+        let rows = document["rows"].as_array().expect("rows");
+        let moved = |row: &Value| row["bytes"].as_u64().expect("a number");
+        assert!(rows.iter().any(|row| row["cut_short"] == true), "{name}: {document}");
+        // Faults count what reaches the device. What came back before the first one is measured, and nothing else.
+        let all: u64 = rows.iter().map(moved).sum();
+        assert!((1..=9 << 20).contains(&all), "{name}: {all} bytes of rows, {document}");
+        let after: Value = serde_json::from_str(&outcome.file(&format!("{name}.after"))).expect("JSON");
+        assert_eq!(after["rows"][0]["bytes_direct"], 2 << 20, "{name}: it works again");
+    }
+}
