@@ -73,7 +73,8 @@ fn what_a_filesystem_would_buffer_silently_is_refused_and_the_rest_goes_direct()
                    mount -t overlay -o lowerdir=/mnt/a/lower,upperdir=/mnt/a/upper,workdir=/mnt/a/work overlay /mnt/b; \
                    SOURCE=/mnt/b/file";
     let overlaid: &[&str] = &["filesystem", "filesystem", "namespace"];
-    let journal = "mount -o data=journal $A /mnt/a; SOURCE=/mnt/a/journal; fill $SOURCE";
+    let journal = "ext4 $A -o data=journal $A /mnt/a; SOURCE=/mnt/a/journal; fill $SOURCE";
+    let encrypted = "mkfs.ext4 -q -F -O encrypt -E lazy_itable_init=0,lazy_journal_init=0 $A; mount $A /mnt/a; secret /mnt/a; fill $SOURCE";
     let xfs = "mkfs.xfs -q -f $A; mount $A /mnt/a; SOURCE=/mnt/a/file; fill $SOURCE";
     let btrfs = "mkfs.btrfs -q -f $A; mount $A /mnt/a; SOURCE=/mnt/a/file; fill $SOURCE";
     let nodatasum = "SOURCE=/mnt/a/plain; touch $SOURCE; chattr +C $SOURCE; fill $SOURCE";
@@ -99,6 +100,7 @@ fn what_a_filesystem_would_buffer_silently_is_refused_and_the_rest_goes_direct()
             "umount /mnt/a",
             Silent { what: BUFFERED, reads: true, writes: false },
         ),
+        file("encrypted", encrypted, "umount /mnt/a", Silent { what: "touched_by_cpu", reads: true, writes: true }),
         file("journal", journal, "umount /mnt/a", Silent { what: BUFFERED, reads: true, writes: true }),
         file("xfs", xfs, "umount /mnt/a", Direct),
         // What btrfs reads it reads direct, and then checks by CPU.
@@ -186,6 +188,32 @@ fn writes_and_reads_that_iomap_would_do_by_cpu_are_refused() {
         assert!(inside == 0 && outside >= BYTES, "silently: {inside} bytes of the BAR, {outside} of host memory");
     }
     assert_eq!(number(&outcome, "holes.write.status"), 0, "what has holes can be written direct");
+}
+
+/// Where the block layer encrypts, direct I/O has an alignment and the kernel does it: by the CPU, in the memory of the peer.
+#[test]
+fn a_file_that_the_block_layer_encrypts_is_refused_by_either_way() {
+    let script = format!(
+        "mkfs.ext4 -q -F -O encrypt -E lazy_itable_init=0,lazy_journal_init=0 $A; mount -o inlinecrypt $A /mnt/a\n\
+         secret /mnt/a; fill $SOURCE; explain inline\n\
+         marked {} ours p2pmem read '--way p2pmem'; marked {} ours module write '--way module'",
+        FIRST_MARK,
+        FIRST_MARK + 2,
+    );
+    let outcome = Guest::new("stacks").traced().run(&format!("{FUNCTIONS}{script}"));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let explained: serde_json::Value = serde_json::from_str(&outcome.file("inline.explain")).expect("JSON");
+    assert_eq!(explained["findings"][0]["what"], "touched_by_cpu", "{explained}");
+    let evidence = explained["findings"][0]["evidence"].to_string();
+    assert!(evidence.contains("inlinecrypt") && !evidence.contains("memory 0"), "it could be done direct: {evidence}");
+    for name in ["p2pmem.read", "module.write"] {
+        let refusal = outcome.file(&format!("{name}.refusal"));
+        assert_eq!(number(&outcome, &format!("{name}.status")), 1, "{name}: {refusal}");
+        assert!(refusal.contains("encrypted") && refusal.lines().count() == 1, "{name}: {refusal}");
+    }
+    for mark in [FIRST_MARK, FIRST_MARK + 2] {
+        assert_eq!((moved(&outcome, mark, false).0, moved(&outcome, mark, true).0), (0, 0), "refused before any I/O");
+    }
 }
 
 /// The page cache is named by its name: what goes through it is never called direct nor passes for a bounce, it is read anew

@@ -64,6 +64,10 @@ marked() {
 md() { mdadm --create /dev/md0 --quiet --run --metadata=1.2 --assume-clean --level=$1 --raid-devices=2 $A $B; SOURCE=/dev/md0; fill $SOURCE; }
 unmd() { mdadm --quiet --stop /dev/md0; mdadm --quiet --zero-superblock $A $B; }
 ext4() { mkfs.ext4 -q -F -O verity -E lazy_itable_init=0,lazy_journal_init=0 $1; shift; mount "$@"; }
+# An encrypted directory, and the name of a file in it.
+secret() {
+	mkdir $1/secret; echo password | e4crypt add_key -q -S 0x0123456789abcdef $1/secret >/dev/null; SOURCE=$1/secret/file
+}
 explain() { status=0; p2pbench explain $SOURCE $GPU --json >$S/$1.explain || status=$?; echo $status >$S/$1.explained; }
 ours() {
 	status=0
