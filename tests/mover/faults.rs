@@ -82,13 +82,22 @@ fn an_errno_fails_its_piece_and_no_other() {
 
 #[test]
 fn a_provider_that_goes_fails_pieces_with_its_own_errno() {
-    sweep(Fault::ProviderGone(provider()), DEADLINE, |_, plot, _, end, summaries| {
+    let failures = Cell::new(0);
+    sweep(Fault::ProviderGone(provider()), DEADLINE, |job, plot, ground, end, summaries| {
         assert!(end.is_ok(), "{end:?}");
+        // Its memory has gone with it: what was read cannot be looked at, and what was written before is there.
+        let file = on_file(&ground.machine, FILE);
+        match job.direction {
+            Direction::Read => assert!(file == plot.content, "{:?}: a read changes no file", plot.faults),
+            Direction::Write => assert_arrived(job, plot, &file, summaries),
+        }
         let gone = if plot.way == Way::Module { libc::ENODEV } else { libc::EFAULT };
         for summary in summaries.iter().filter(|summary| !is_whole(summary)) {
             assert_eq!(summary.errno(), Some(gone), "{:?} {summaries:?}", plot.faults);
+            failures.set(failures.get() + 1);
         }
     });
+    assert!(failures.get() > 20, "the provider went in the middle: {}", failures.get());
 }
 
 #[test]
@@ -113,17 +122,25 @@ fn what_is_withheld_ends_the_call_at_the_deadline_and_the_mover_works_on() {
     }
 }
 
-/// Of what each piece is about, a byte is as it was or as it is to be, and no fewer have moved than was told; the rest is as it was.
+/// As [`assert_arrived`], and where the bytes come from they are as they were.
 fn assert_told(job: &Job, plot: &Plot, ground: &Ground, summaries: &[Summary]) {
+    let (memory, file) = (in_memory(&ground.memory), on_file(&ground.machine, FILE));
+    let (kept, after) = match job.direction {
+        Direction::Read => (file == plot.content, memory),
+        Direction::Write => (memory == bytes(SHARE * PIECES, 100), file),
+    };
+    assert!(kept, "{:?}: where the bytes come from", plot.faults);
+    assert_arrived(job, plot, &after, summaries);
+}
+
+/// Of what each piece is about, a byte is as it was or as it is to be, and no fewer have moved than was told; the rest is as it was.
+fn assert_arrived(job: &Job, plot: &Plot, after: &[u8], summaries: &[Summary]) {
     let (mut file, mut memory) = (plot.content.clone(), bytes(SHARE * PIECES, 100));
     let before = if job.direction == Direction::Read { memory.clone() } else { file.clone() };
     let whole: Vec<u64> = summaries.iter().map(Summary::requested).collect();
     job.model(&mut file, &mut memory, &whole);
-    let (expected, after, kept) = match job.direction {
-        Direction::Read => (memory, in_memory(&ground.memory), on_file(&ground.machine, FILE) == file),
-        Direction::Write => (file, on_file(&ground.machine, FILE), in_memory(&ground.memory) == memory),
-    };
-    assert!(kept && after.len() == expected.len(), "{:?}: where the bytes come from", plot.faults);
+    let expected = if job.direction == Direction::Read { memory } else { file };
+    assert_eq!(after.len(), expected.len(), "{:?}", plot.faults);
     let came = |at: usize| after[at] == expected[at];
     assert!((0..after.len()).all(|at| came(at) || after[at] == before[at]), "{:?}: strange bytes", plot.faults);
     for ((on_file, in_memory), summary) in job.ranges().zip(summaries) {
