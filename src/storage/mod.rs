@@ -34,4 +34,5 @@ pub use limits::Limits;
 pub use mount::Mount;
 pub use namespaces::namespaces;
 pub use source::Source;
+pub(crate) use source::copy_without_holes;
 pub use stack::Stack;

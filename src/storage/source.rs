@@ -5,6 +5,7 @@ use std::{fmt, io, path::Path};
 use super::{Evidence, Layer, LayerKind, Stack, block::Descent, namespaces};
 use crate::{
     Error, Refusal, Result,
+    error::quoted,
     machine::{Access, DioAlignment, Facts, FileFacts, FileKind, InodeFlags, Machine, not_a_file, not_opened},
     pci::Address,
 };
@@ -198,4 +199,10 @@ impl AsRef<Source> for Source {
     fn as_ref(&self) -> &Source {
         self
     }
+}
+
+/// The cure for a file with holes, or with parts that were preallocated and hold no data: a clone would have the same.
+pub(crate) fn copy_without_holes(file: impl fmt::Display) -> String {
+    let (file, copy) = (quoted(&file.to_string()), quoted(&format!("{file}.copy")));
+    format!("copy it: `cp --reflink=never --sparse=never {file} {copy}`")
 }

@@ -8,7 +8,7 @@ use crate::{
     machine::{Access, Direction, Place},
     memory::{Owner, Slice},
     pci::Address,
-    storage::File,
+    storage::{File, copy_without_holes},
 };
 
 /// Bytes that one operation may move: 64 MiB, as the module's commands.
@@ -124,7 +124,7 @@ impl Pair {
 
     fn hole(&self, offset: u64, length: u32) -> Error {
         let cause = format!("its {length} bytes at {offset} have a hole, where the kernel writes zeroes by CPU");
-        Error::NoDirectIo(Refusal::new(self.file(), cause, "copy the file with `cp --sparse=never`"))
+        Error::NoDirectIo(Refusal::new(self.file(), cause, copy_without_holes(self.file())))
     }
 
     pub(super) fn bad(&self, cause: impl std::fmt::Display, cure: &str) -> Error {

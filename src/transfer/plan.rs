@@ -14,7 +14,7 @@
 use std::{fmt, iter::FusedIterator, ops::Range};
 
 use super::policy::Policy;
-use crate::{Error, Refusal, Result, machine::Direction};
+use crate::{Error, Refusal, Result, machine::Direction, storage::copy_without_holes};
 
 /// The last byte that a plan reaches: a file's last, less the longest block, so that whole blocks can be counted.
 const LAST: i64 = i64::MAX - (1 << 32);
@@ -278,7 +278,7 @@ impl Limits {
     fn cure(&self, reason: Reason) -> String {
         match reason {
             Reason::Verdict => "see `p2pbench explain` for the pair".into(),
-            Reason::Hole => "copy the file with `cp --sparse=never`".into(),
+            Reason::Hole => copy_without_holes("FILE"),
             Reason::Memory => format!(
                 "let memory begin at the file's offset modulo {} bytes, or allow Policy::PreferDirect",
                 self.offset_alignment.min(self.memory_alignment)

@@ -8,7 +8,7 @@ use crate::{
     Refusal,
     error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
-    storage::{Evidence, Layer, LayerKind, Mount, Source},
+    storage::{Evidence, Layer, LayerKind, Mount, Source, copy_without_holes},
 };
 
 /// Everything that lies below a source and matters.
@@ -231,10 +231,7 @@ fn btrfs(source: &Source, mount: &Mount, nocow: bool) -> Option<Finding> {
 fn holes(source: &Source) -> Option<Finding> {
     let cause =
         "it has holes or preallocated parts without data: reads of those are refused, since the CPU would write zeroes";
-    // A clone would have the same holes.
-    let (file, copy) = (quoted(&source.to_string()), quoted(&format!("{source}.copy")));
-    let cure = format!("copy it: `cp --reflink=never --sparse=never {file} {copy}`");
-    let refusal = Refusal::new(source, cause, cure);
+    let refusal = Refusal::new(source, cause, copy_without_holes(source));
     source.has_holes().then(|| Finding::new(What::Holes, Severity::Warning, refusal))
 }
 
