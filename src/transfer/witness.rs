@@ -12,7 +12,8 @@
 //!
 //! The queue of a block device is looked at too, where the p2pdma_user module answers for it: one without the kernel's feature
 //! for peer memory refuses it, so that having it shows that operations may go direct, not that they did. The module's own
-//! observation of each operation is stronger than all of these ([`Evidence::Observed`](super::Evidence::Observed)), and a
+//! observation of each operation is stronger than all of these ([`Evidence::Observed`](super::Evidence::Observed)), so that no
+//! counter of the module's is asked: a sum over all users of the machine would say less than each operation is told. A
 //! [`Prover`](super::Prover) alone shows that bytes arrive.
 
 use std::{
