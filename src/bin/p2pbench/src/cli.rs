@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use p2pdma::pci::{Address, ParseAddressError};
 
-use crate::{machine::MachineName, run::Preset};
+use crate::{block::Block, machine::MachineName, run::Preset};
 
 /// Measure, show and explain NVMe <-> peer memory transfers on Linux 6.12's p2pdma.
 ///
@@ -160,9 +160,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',', value_name = "RW,..", default_value = "read")]
     pub(crate) rw: Vec<Rw>,
 
-    /// Bytes of one operation (4k, 1M: powers of two).
-    #[arg(long, value_delimiter = ',', default_value = "1M", value_parser = size, value_name = "BYTES,..")]
-    pub(crate) block: Vec<u64>,
+    /// Bytes of one operation (4k, 1M: powers of two), or sizes that are mixed and their percentages: 4k/60:64k/30:1M/10. The places
+    /// of a mix are multiples of its largest size, and each operation there moves the first bytes, as many as falls to it.
+    #[arg(long, value_delimiter = ',', default_value = "1M", value_name = "BYTES,..")]
+    pub(crate) block: Vec<Block>,
 
     /// Operations in flight, of each queue.
     #[arg(long, value_delimiter = ',', default_value = "8", value_parser = clap::value_parser!(u32).range(1..=4096),
@@ -358,7 +359,7 @@ impl Rw {
 }
 
 /// `4k` is 4096: block sizes are powers of two, in this field as in fio.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     match parse_size::Config::new().with_binary().parse_size(text) {
         Ok(0) => Err("must be more than 0".into()),
         Ok(bytes) => Ok(bytes),

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 yes or passed; 1 no or failed; 2 wrong usage; 3 cannot tell or not allowed; 4 an operation failed.
 
+mod block;
 mod check;
 mod cli;
 mod compare;

@@ -101,7 +101,7 @@ fn short_run(pair: &Pair) -> RunOptions {
         way: None,
         path: vec![Path::Direct, Path::Bounce],
         rw: vec![Rw::Read],
-        block: vec![block],
+        block: vec![block.into()],
         depth: vec![depth],
         jobs: vec![1],
         numa: None,

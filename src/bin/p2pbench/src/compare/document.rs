@@ -72,6 +72,9 @@ pub(super) struct Work {
     pub(super) source: String,
     pub(super) peer: String,
     pub(super) block_bytes: u64,
+    /// The sizes of a mix and their shares, as they are written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) block_mix: Option<serde_json::Value>,
     pub(super) depth: u32,
     pub(super) jobs: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -115,13 +115,13 @@ impl Judgement {
             _ => "-".into(),
         };
         let interval = self.ratio_interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} .. {high:.3})"));
-        let Work { path, way, rw, source, peer, block_bytes, depth, jobs, .. } = &self.work;
+        let Work { path, way, rw, source, peer, block_bytes, block_mix, depth, jobs, .. } = &self.work;
         [
             way.as_ref().map_or(path.clone(), |way| format!("{path} ({way})")),
             rw.clone(),
             source.clone(),
             peer.clone(),
-            block_bytes.to_string(),
+            if block_mix.is_some() { format!("mix to {block_bytes}") } else { block_bytes.to_string() },
             depth.to_string(),
             jobs.to_string(),
             rate(Some(self.base_bytes_per_second)),
@@ -161,6 +161,7 @@ mod tests {
                 source: "/dev/nvme0n1".into(),
                 peer: "0000:05:00.0".into(),
                 block_bytes: 4096,
+                block_mix: None,
                 depth: 8,
                 jobs: 1,
                 copy_to: None,

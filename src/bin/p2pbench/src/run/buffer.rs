@@ -1,6 +1,6 @@
 //! Where the bytes of an operation are, and what is known of one in flight.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use p2pdma::memory::{HostSlice, PeerSlice, Slice};
 
@@ -12,8 +12,9 @@ pub(super) struct Flying {
     pub(super) buffer: usize,
     /// When its first part was.
     pub(super) taken: Instant,
-    /// Where in the file it works.
+    /// Where in the file it works, and how many bytes it is to move.
     pub(super) offset: u64,
+    pub(super) length: u64,
     /// Bytes that have moved, of an operation that fell short; of a copy, of the half under way.
     pub(super) moved: u64,
     /// Of these, and of the half that is over, those that went direct.
@@ -27,23 +28,27 @@ pub(super) struct Flying {
 pub(super) struct Buffer {
     pub(super) peer: PeerSlice,
     pub(super) stage: Option<HostSlice>,
-    /// Where in the file the bytes of the last operation are that ended in it.
-    pub(super) holds: Option<u64>,
+    /// Where in the file the bytes of the last operation are that ended in it, and how many.
+    pub(super) holds: Option<(u64, u64)>,
 }
 
 impl Flying {
     /// One that is about to start.
-    pub(super) fn of(buffer: usize, offset: u64, taken: Instant) -> Self {
-        Self { buffer, taken, offset, moved: 0, direct: 0, read_direct: None }
+    pub(super) fn of(buffer: usize, (offset, length): (u64, u64), taken: Instant) -> Self {
+        Self { buffer, taken, offset, length, moved: 0, direct: 0, read_direct: None }
     }
 }
 
 impl Buffer {
-    /// All of it but the first `moved` bytes.
-    pub(super) fn rest(&self, moved: u64) -> Result<Self, Failure> {
-        let from = usize::try_from(moved).unwrap_or(usize::MAX);
-        let peer = self.peer.slice(from..self.peer.len())?;
-        let stage = self.stage.as_ref().map(|stage| stage.slice(from..stage.len())).transpose()?;
+    pub(super) fn is_filled_by(&self, length: u64) -> bool {
+        self.peer.len() as u64 == length
+    }
+
+    /// A part of it.
+    pub(super) fn part(&self, range: Range<u64>) -> Result<Self, Failure> {
+        let [from, to] = [range.start, range.end].map(|end| usize::try_from(end).unwrap_or(usize::MAX));
+        let peer = self.peer.slice(from..to)?;
+        let stage = self.stage.as_ref().map(|stage| stage.slice(from..to)).transpose()?;
         Ok(Self { peer, stage, holds: None })
     }
 

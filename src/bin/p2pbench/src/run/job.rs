@@ -6,6 +6,7 @@ use p2pdma::{Refusal, storage::File};
 
 use super::shuffle::Shuffle;
 use crate::{
+    block::{Block, Size},
     cli::{RunOptions, Rw},
     failure::Failure,
 };
@@ -18,7 +19,7 @@ pub(super) const SEED: u64 = 0x7032_7062_656e_6368;
 pub(super) struct Job {
     rw: Rw,
     /// Bytes of one operation.
-    block: u32,
+    block: Block,
     depth: u32,
     /// Queues of each pair of source and peer.
     jobs: u32,
@@ -99,11 +100,12 @@ impl Job {
     pub(super) fn all(files: &[File], options: &RunOptions) -> Result<Vec<Self>, Failure> {
         let mut all = Vec::new();
         for &rw in &options.rw {
-            for &block in &options.block {
+            for block in &options.block {
                 for &depth in &options.depth {
                     for &jobs in &options.jobs {
                         let (span, fdatasync, copies) = (options.span, options.fdatasync, options.copy_to.is_some());
-                        let job = Self { rw, block: block_of(files, block)?, depth, jobs, span, copies, fdatasync };
+                        let block = checked(files, block)?;
+                        let job = Self { rw, block, depth, jobs, span, copies, fdatasync };
                         files.iter().try_for_each(|file| job.check(file, options))?;
                         all.push(job);
                     }
@@ -116,8 +118,11 @@ impl Job {
     /// Checks the options against a file.
     fn check(&self, file: &File, options: &RunOptions) -> Result<(), Failure> {
         let usage = |cause: String, cure: &str| Err(Failure::Usage(Refusal::new(file, cause, cure)));
-        let (block, blocks) = (self.block, self.blocks(file));
-        if options.size.is_some_and(|size| size % u64::from(block) != 0) {
+        let (block, blocks) = (self.block(), self.blocks(file));
+        if self.copies && self.mix().is_some() {
+            return usage("--copy-to copies every byte, and a mix leaves some out".into(), "use a --block of one size");
+        }
+        if self.mix().is_none() && options.size.is_some_and(|size| size % block != 0) {
             return usage(format!("--size is no multiple of --block {block}"), "use a multiple");
         }
         if blocks == 0 {
@@ -155,8 +160,24 @@ impl Job {
         self.blocks(file) * self.block()
     }
 
+    /// Bytes of an operation, of a mix the most: where operations are is a multiple of it.
     pub(super) fn block(&self) -> u64 {
-        self.block.into()
+        self.block.largest()
+    }
+
+    /// As it was asked for.
+    pub(super) fn block_name(&self) -> String {
+        self.block.to_string()
+    }
+
+    /// The sizes, where they are mixed.
+    pub(super) fn mix(&self) -> Option<&[Size]> {
+        self.block.mix()
+    }
+
+    /// Operations that move so many bytes; of a mix on average.
+    pub(super) fn operations(&self, bytes: u64) -> u64 {
+        bytes / self.block.mean()
     }
 
     pub(super) fn depth(&self) -> u32 {
@@ -184,14 +205,15 @@ impl Job {
 
     /// Bytes of memory that the operations of one queue need at once.
     pub(super) fn memory(&self) -> usize {
-        self.block as usize * self.depth as usize
+        usize::try_from(self.block()).unwrap_or(usize::MAX).saturating_mul(self.depth as usize)
     }
 }
 
-fn block_of(files: &[File], block: u64) -> Result<u32, Failure> {
+fn checked(files: &[File], block: &Block) -> Result<Block, Failure> {
+    let largest = block.largest();
     let name = files.first().map_or(String::new(), ToString::to_string);
-    let too_large = || Failure::Usage(Refusal::new(name, format!("--block {block} is too large"), "use up to 64M"));
-    u32::try_from(block).ok().filter(|&block| block <= 64 << 20).ok_or_else(too_large)
+    let too_large = || Failure::Usage(Refusal::new(name, format!("--block {largest} is too large"), "use up to 64M"));
+    if largest <= 64 << 20 { Ok(block.clone()) } else { Err(too_large()) }
 }
 
 impl Part {
@@ -203,7 +225,8 @@ impl Part {
     /// File offsets of its operations, endless.
     pub(super) fn offsets(self, job: &Job) -> Offsets {
         let random = || Shuffle::new(self.blocks, SEED ^ self.first);
-        Offsets { part: self, random: job.rw.random().then(random), next: 0 }
+        let sizes = job.mix().map(|_| fastrand::Rng::with_seed(SEED ^ self.first));
+        Offsets { part: self, random: job.rw.random().then(random), next: 0, sizes }
     }
 }
 
@@ -213,10 +236,18 @@ pub(super) struct Offsets {
     part: Part,
     random: Option<Shuffle>,
     next: u64,
+    /// Which size of a mix comes next: the same on every path and in every run.
+    sizes: Option<fastrand::Rng>,
 }
 
 impl Offsets {
-    pub(super) fn next(&mut self, job: &Job) -> u64 {
+    /// Where it is, and how many bytes it moves.
+    pub(super) fn next(&mut self, job: &Job) -> (u64, u64) {
+        let length = self.sizes.as_mut().map_or(job.block(), |sizes| job.block.pick(sizes.u32(..100)));
+        (self.next_offset(job), length)
+    }
+
+    fn next_offset(&mut self, job: &Job) -> u64 {
         let index = match &mut self.random {
             Some(random) => random.next(),
             None => {
@@ -241,7 +272,7 @@ mod tests {
     use super::*;
 
     fn job(rw: Rw) -> Job {
-        Job { rw, block: 4096, depth: 1, jobs: 3, span: Some(7 * 4096 + 1), copies: false, fdatasync: false }
+        Job { rw, block: 4096.into(), depth: 1, jobs: 3, span: Some(7 * 4096 + 1), copies: false, fdatasync: false }
     }
 
     #[test]
@@ -277,8 +308,8 @@ mod tests {
     fn sequential_offsets_wrap_and_random_ones_stay_inside() {
         let part = Part { first: 2, blocks: 3 };
         let mut offsets = part.offsets(&job(Rw::Read));
-        assert_eq!([0; 5].map(|_| offsets.next(&job(Rw::Read)) / 4096), [2, 3, 4, 2, 3]);
+        assert_eq!([0; 5].map(|_| offsets.next(&job(Rw::Read)).0 / 4096), [2, 3, 4, 2, 3]);
         let mut offsets = part.offsets(&job(Rw::Randread));
-        assert!((0..100).all(|_| (2..5).contains(&(offsets.next(&job(Rw::Randread)) / 4096))));
+        assert!((0..100).all(|_| (2..5).contains(&(offsets.next(&job(Rw::Randread)).0 / 4096))));
     }
 }

@@ -225,8 +225,8 @@ mod tests {
         let [first, second] = &workloads[..] else { panic!("{workloads:?}") };
         assert_eq!((first.name.as_deref(), &first.options.depth, first.options.verify), (Some("a"), &vec![2], false));
         assert_eq!((second.name.as_deref(), &second.options.depth, second.options.verify), (None, &vec![1], true));
-        assert!(workloads.iter().all(|run| run.options.block == [65536] && run.options.size == Some(1 << 20)));
-        assert_eq!(runs(&text, "").unwrap()[0].options.block, [4096, 8192]);
+        assert!(workloads.iter().all(|run| run.options.block == [65536.into()] && run.options.size == Some(1 << 20)));
+        assert_eq!(runs(&text, "").unwrap()[0].options.block, [4096.into(), 8192.into()]);
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Turns<'_> {
         }
         for round in 0..rounds {
             let budget = match options.size {
-                Some(size) => Budget::Round { total: size / job.block(), round, rounds },
+                Some(size) => Budget::Round { total: job.operations(size), round, rounds },
                 None => Budget::Time(Duration::from_secs_f64(options.seconds / f64::from(rounds))),
             };
             // What one path has read may lie in the drive's cache for the next.

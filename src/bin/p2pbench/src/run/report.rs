@@ -18,6 +18,7 @@ use super::{
     tally::Tally,
     traffic::Traffic,
 };
+use crate::block::Size;
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 use crate::failure::Failure;
@@ -45,7 +46,13 @@ pub(crate) struct Row {
     pub(super) copy_to: Option<String>,
     /// How storage and peer memory meet: `p2pmem` or `module`.
     pub(super) way: &'static str,
+    /// Of a mix, the most that an operation moves.
     pub(super) block_bytes: u64,
+    /// The sizes of a mix, and their shares; `null` for a single size.
+    pub(super) block_mix: Option<Vec<Size>>,
+    /// For people.
+    #[serde(skip)]
+    pub(super) block: String,
     pub(super) depth: u32,
     pub(super) jobs: u32,
     pub(super) bytes: u64,
@@ -182,6 +189,8 @@ impl Rows<'_> {
             copy_to: pairs.first().and_then(|ends| ends.copy_to).map(ToString::to_string),
             way: pairs.first().map_or("", |ends| ends.peer.way.name()),
             block_bytes: job.block(),
+            block_mix: job.mix().map(<[Size]>::to_vec),
+            block: job.block_name(),
             depth: job.depth(),
             jobs: job.jobs(),
             bytes: tally.bytes(),

@@ -8,7 +8,6 @@ use super::{
     report::{Report, Row},
     traffic::Traffic,
 };
-use crate::text;
 
 /// What a page with all of it has as columns.
 pub(super) const HEADER: [&str; 23] = [
@@ -93,7 +92,7 @@ impl Row {
             self.path.into(),
             self.went.into(),
             self.rw.into(),
-            text::size(self.block_bytes),
+            self.block.clone(),
             self.depth.to_string(),
             self.jobs.to_string(),
             self.copy_to.as_ref().map_or(self.source.clone(), |target| format!("{} > {target}", self.source)),

@@ -44,12 +44,14 @@ impl Witness {
         offset: u64,
         number: usize,
     ) -> Result<u64, Failure> {
-        queue.read(&self.pair, offset, self.host.all())?;
+        let host = self.host.all().slice(..slot.len())?;
+        let (read, held) = (&mut self.read[..slot.len()], &mut self.held[..slot.len()]);
+        queue.read(&self.pair, offset, host.clone())?;
         wait(queue)?.complete()?;
-        self.host.all().read(&mut self.read)?;
-        copier.read(slot, &mut self.held)?;
-        match self.read.iter().zip(&self.held).position(|(read, held)| read != held) {
-            None => Ok(self.read.len() as u64),
+        host.read(read)?;
+        copier.read(slot, held)?;
+        match read.iter().zip(&*held).position(|(read, held)| read != held) {
+            None => Ok(slot.len() as u64),
             Some(byte) => {
                 let cause = format!(
                     "after the last turn, slot {number} of the peer's memory differs from what the host reads at byte {}",

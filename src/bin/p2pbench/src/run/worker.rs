@@ -90,7 +90,7 @@ impl Worker {
             cache,
             offsets: part.offsets(job),
             free: (0..buffers.len()).collect(),
-            flying: vec![Flying::of(0, 0, Instant::now()); buffers.len()],
+            flying: vec![Flying::of(0, (0, 0), Instant::now()); buffers.len()],
             buffers,
             copier,
             tally: Tally::new().map_err(std::io::Error::other)?,
@@ -226,14 +226,12 @@ impl Worker {
 
     /// Starts what of it has not moved yet.
     fn fly(&mut self, job: &Job, flying: Flying) -> Result<(), Failure> {
-        let rest;
-        let buffer = match flying.moved {
-            0 => &self.buffers[flying.buffer],
-            moved => {
-                rest = self.buffers[flying.buffer].rest(moved)?;
-                &rest
-            }
-        };
+        let part;
+        let mut buffer = &self.buffers[flying.buffer];
+        if flying.moved > 0 || !buffer.is_filled_by(flying.length) {
+            part = buffer.part(flying.moved..flying.length)?;
+            buffer = &part;
+        }
         let offset = flying.offset + flying.moved;
         let id = match &self.copy_to {
             Some((_, target)) if flying.read_direct.is_some() => self.queue.write(target, offset, buffer.nearest())?,
@@ -267,9 +265,14 @@ impl Worker {
         if let (Some(stage), false) = (&buffer.stage, job.writes()) {
             // The device works while the processor copies.
             self.queue.submit()?;
-            self.copier.to_peer(stage, &buffer.peer)?;
+            if buffer.is_filled_by(flying.length) {
+                self.copier.to_peer(stage, &buffer.peer)?;
+            } else {
+                let part = buffer.part(0..flying.length)?;
+                part.stage.iter().try_for_each(|stage| self.copier.to_peer(stage, &part.peer))?;
+            }
         }
-        buffer.holds = Some(flying.offset);
+        buffer.holds = Some((flying.offset, flying.length));
         let now = Instant::now();
         self.tally.latency(now.duration_since(flying.taken));
         if let Some(began) = began {
@@ -311,12 +314,14 @@ impl Worker {
         for file in &files {
             let mut witness = Witness::new(&mut self.queue, file, job)?;
             for (number, buffer) in self.buffers.iter().enumerate() {
-                let Some(offset) = buffer.holds else { continue };
+                let Some((offset, length)) = buffer.holds else { continue };
                 // Of two writes to one place nobody knows which came last.
-                let twice = self.buffers.iter().filter(|other| other.holds == Some(offset)).count() > 1;
+                let there = |other: &&Buffer| other.holds.is_some_and(|(other, _)| other == offset);
+                let twice = self.buffers.iter().filter(there).count() > 1;
                 if !(job.rw().writes() && twice) {
                     interrupt::check()?;
-                    compared += witness.compare(&mut self.queue, &mut self.copier, &buffer.peer, offset, number)?;
+                    let slot = buffer.part(0..length)?.peer;
+                    compared += witness.compare(&mut self.queue, &mut self.copier, &slot, offset, number)?;
                 }
             }
         }

@@ -29,6 +29,40 @@ fn every_combination_is_a_row_in_the_order_of_the_options() {
     assert!(document["rows"].as_array().expect("rows").iter().all(|row| row["bytes"] == 256 << 10));
 }
 
+/// 4 KiB to 1 MiB in one row: the same operations on every path, whatever is drawn, and every byte of the memory is right.
+#[test]
+fn sizes_are_mixed_in_their_shares_and_alike_on_every_path() {
+    for rw in ["read", "randread", "randwrite --destructive"] {
+        let mix = "--block 4k/60:64k/30:1M/10 --depth 4 --size 256M --verify --path direct,bounce,page_cache";
+        let document = p2pbench(&format!("{RUN} --json --rw {rw} {mix}")).json();
+        let rows = document["rows"].as_array().expect("rows");
+        let number = |row: &serde_json::Value, name: &str| row[name].as_f64().expect("a number");
+        for row in rows {
+            assert_eq!((&row["block_bytes"], &row["bytes"]), (&(1 << 20).into(), &rows[0]["bytes"]), "{rw}");
+            assert_eq!(row["block_mix"][1], serde_json::json!({ "bytes": 65_536, "percent": 30 }), "{rw}");
+            // What was drawn from the mix is near to its mean: of some 2,000 operations, within a quarter.
+            let mean = f64::from(4096 * 60 + 65_536 * 30 + (1 << 20) * 10) / 100.0;
+            let moved = number(row, "bytes") / (number(row, "iops") * number(row, "seconds"));
+            assert!((0.75..1.25).contains(&(moved / mean)), "{rw}: {moved} bytes an operation, of {mean}");
+        }
+        let verified = number(&rows[0], "bytes_verified_after");
+        assert!(verified > 0.0 && verified < f64::from(4 << 20), "{rw}: of each slot what was moved there: {verified}");
+    }
+}
+
+#[test]
+fn a_mix_that_cannot_be_is_refused_in_a_line() {
+    let refused = |options: &str, status: i32, parts: [&str; 2]| {
+        let outcome = p2pbench(&format!("{RUN} {options}"));
+        assert_eq!((outcome.status, outcome.stderr.lines().count()), (status, 1), "{}", outcome.stderr);
+        assert!(parts.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
+    };
+    refused("--block 4k/60:64k/30", 2, ["'--block", "the shares add up to 90, not 100"]);
+    refused("--block 4k/50:1M/50 --copy-to /dev/nvme1n1 --destructive", 2, ["a mix leaves some out", "one size"]);
+    refused("--block 4k/50:128M/50", 2, ["--block 134217728 is too large", "use up to 64M"]);
+    refused("--block 100/50:64k/50 --size 1M", 2, ["not multiples of 512 bytes", "align"]);
+}
+
 #[test]
 fn csv_has_a_line_for_each_row_and_each_says_mock() {
     let outcome = p2pbench(&format!("{RUN} --format csv --path direct,bounce --size 1M"));

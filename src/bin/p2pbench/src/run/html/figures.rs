@@ -5,7 +5,6 @@ use super::{
     plot::{Line, Marker, Plot, Point},
     scale::Axis,
 };
-use crate::text;
 
 /// What the plots lie over: the first of these that the run swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Sweep {
 
     fn name(self, row: &Row) -> String {
         match self {
-            Self::Block => text::size(row.block_bytes),
+            Self::Block => row.block.clone(),
             Self::Depth => format!("depth {}", row.depth),
             Self::Jobs if row.jobs == 1 => "1 queue".into(),
             Self::Jobs => format!("{} queues", row.jobs),
