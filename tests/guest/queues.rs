@@ -33,6 +33,7 @@ fn all(document: &str) -> Value {
     let rows = document["rows"].as_array().expect("rows");
     let sum = rows.iter().find(|row| row["aggregate"] == true).unwrap_or(&rows[0]);
     assert_eq!(sum["bytes_bounced"], 0, "{sum}");
+    assert!(sum["cpu_kernel_threads_seconds"].is_number(), "the kernel's threads are to be seen here: {sum}");
     sum.clone()
 }
 

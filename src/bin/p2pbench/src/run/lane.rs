@@ -11,6 +11,7 @@ use p2pdma::{Refusal, machine::Machine};
 use super::{
     ends::Ends,
     job::{Budget, Job},
+    kernel_threads,
     progress::{Progress, Shared},
     tally::{Clock, Cpu, cpu_of_all},
     traffic::Reading,
@@ -56,6 +57,7 @@ impl Lane {
     ) -> Result<(), Failure> {
         let queues = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let turn = Turn { job, shared: Shared::new(self.path, self.workers.len()), gate: RwLock::new(()) };
+        let threads = kernel_threads::Reading::now(machine.facts());
         let traffic = Reading::now(machine.facts());
         let before = cpu_of_all();
         let ended = thread::scope(|scope| {
@@ -68,7 +70,8 @@ impl Lane {
         let spent = cpu_of_all().zip(before).map(|(now, then)| now.minus(then));
         self.clock.traffic.turn(&traffic, &Reading::now(machine.facts()));
         let aside = self.workers.iter().fold(Cpu::default(), |sum, worker| sum.plus(worker.aside.cpu));
-        self.clock.turn(spent.map(|spent| spent.minus(aside)));
+        let threads = kernel_threads::Reading::now(machine.facts()).since(&threads);
+        self.clock.turn(spent.map(|spent| spent.minus(aside)), threads);
         told(ended).map_or(Ok(()), Err)
     }
 

@@ -8,6 +8,7 @@ mod guard;
 mod html;
 mod job;
 mod job_file;
+mod kernel_threads;
 mod lane;
 mod limit;
 mod numa;

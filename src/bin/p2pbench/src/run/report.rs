@@ -76,6 +76,9 @@ pub(crate) struct Row {
     /// By 10^9 bytes.
     pub(super) cpu_user_seconds_per_gb: Option<f64>,
     pub(super) cpu_system_seconds_per_gb: Option<f64>,
+    /// CPU seconds of all kernel threads of the machine in the turns, for this row and for whatever else it did; what the threads
+    /// of io_uring took is in `cpu_seconds`. `null` where they are not to be seen, and as [`limit`](Self::limit) is.
+    pub(super) cpu_kernel_threads_seconds: Option<f64>,
     /// Between processors and host memory. `null` as [`limit`](Self::limit) is.
     pub(super) host_memory: Option<Traffic>,
     pub(super) bytes_direct: u64,
@@ -208,6 +211,7 @@ impl Rows<'_> {
             cpu_system_seconds: cpu.map(|cpu| cpu.system.as_secs_f64()),
             cpu_user_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.user, tally.bytes())),
             cpu_system_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.system, tally.bytes())),
+            cpu_kernel_threads_seconds: clock.kernel_threads.filter(|_| all).map(|spent| spent.as_secs_f64()),
             host_memory: all.then(|| clock.traffic.of(tally.bytes())),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,

@@ -71,6 +71,8 @@ fn nanoseconds(time: Duration) -> u64 {
 pub(super) struct Clock {
     /// CPU time of this process in turns. `None` when the kernel does not say.
     pub(super) cpu: Option<Cpu>,
+    /// That of the kernel's threads. `None` where they are not to be seen.
+    pub(super) kernel_threads: Option<Duration>,
     /// Between processors and host memory, in turns.
     pub(super) traffic: traffic::Sum,
 }
@@ -139,11 +141,12 @@ impl Tally {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        Self { cpu: Some(Cpu::default()), traffic: traffic::Sum::new() }
+        Self { cpu: Some(Cpu::default()), kernel_threads: Some(Duration::ZERO), traffic: traffic::Sum::new() }
     }
 
-    /// A turn took so much CPU time.
-    pub(super) fn turn(&mut self, cpu: Option<Cpu>) {
+    /// A turn took so much CPU time, and the kernel's threads so much meanwhile.
+    pub(super) fn turn(&mut self, cpu: Option<Cpu>, kernel_threads: Option<Duration>) {
+        self.kernel_threads = self.kernel_threads.zip(kernel_threads).map(|(sum, spent)| sum + spent);
         self.cpu = self.cpu.zip(cpu).map(|(sum, spent)| sum.plus(spent));
     }
 }
@@ -232,8 +235,10 @@ mod tests {
     #[test]
     fn what_one_turn_does_not_tell_of_the_processors_the_sum_does_not() {
         let mut clock = Clock::new();
-        clock.turn(Some(Cpu::default()));
-        clock.turn(None);
-        assert_eq!(clock.cpu, None);
+        clock.turn(Some(Cpu::default()), Some(Duration::from_secs(1)));
+        clock.turn(None, Some(Duration::from_secs(2)));
+        assert_eq!((clock.cpu, clock.kernel_threads), (None, Some(Duration::from_secs(3))));
+        clock.turn(None, None);
+        assert_eq!(clock.kernel_threads, None);
     }
 }
