@@ -136,10 +136,13 @@ fn a_prover_goes_on_when_what_was_late_has_ended() {
     assert!(proved && Prover::knows(&file, memory.provider(), Direction::Read));
 }
 
+/// Of the array.
+const MEMBERS: [&str; 2] = [SSD, "/dev/nvme1n1"];
+
 /// A virtual machine that may lose what goes by bus addresses, with an array over two SSDs that root has named to the module.
 fn array(faults: &[(u64, Fault)]) -> (Machine, PeerMemory) {
     let mut mock = Mock::one_switch(Cpu::AmdZen).expect("a mock machine");
-    let array = mock.raid0(&[SSD, "/dev/nvme1n1"]).expect("an array");
+    let array = mock.raid0(&MEMBERS).expect("an array");
     assert_eq!(array.to_str(), Some("/dev/md0"));
     let facts = mock.facts_mut();
     facts.file("/sys/bus/pci/drivers/p2pdma_user/stack", "9:0=0000:03:00.0,0000:04:00.0\n");
@@ -188,12 +191,38 @@ fn an_array_is_bound_when_the_route_of_every_member_was_proved() {
 }
 
 #[test]
-fn an_array_is_not_bound_when_the_route_of_its_second_member_lies() {
-    // The second member's proof reads by the host, and then direct: operations 2 and 3.
-    let (machine, memory) = array(&[(3, Fault::Lie)]);
+fn an_array_is_not_bound_while_the_route_of_a_member_was_disproved() {
+    for (place, function) in ["0000:03:00.0", "0000:04:00.0"].into_iter().enumerate() {
+        // Each proof reads by the host, and then direct: the second of its two operations.
+        let (machine, memory) = array(&[(2 * place as u64 + 1, Fault::Lie)]);
+        let md = File::open(&machine, "/dev/md0", Access::Read).unwrap();
+        let proofs = MEMBERS.map(|ssd| prove_alone(&machine, ssd, &memory));
+        assert!(proofs.iter().enumerate().all(|(at, proof)| proof.is_err() == (at == place)), "{proofs:?}");
+        let refused = queue(&machine).bind(&md, &memory).unwrap_err();
+        assert!(matches!(refused, Error::Disproved(_)) && refused.to_string().contains(function), "{refused}");
+        prove_alone(&machine, MEMBERS[place], &memory).unwrap();
+        assert!(queue(&machine).bind(&md, &memory).is_ok(), "it lied once");
+    }
+}
+
+#[test]
+fn a_lie_through_an_array_may_be_that_of_any_member() {
+    let (machine, memory) = array(&[(1, Fault::Lie)]);
     let md = File::open(&machine, "/dev/md0", Access::Read).unwrap();
-    prove_alone(&machine, "/dev/nvme0n1", &memory).unwrap();
-    assert!(matches!(prove_alone(&machine, "/dev/nvme1n1", &memory), Err(Error::Disproved(_))));
+    assert!(matches!(Prover::new(&machine, &md, &memory).unwrap().read(0), Err(Error::Disproved(_))));
+    for ssd in MEMBERS {
+        let file = File::open(&machine, ssd, Access::Read).unwrap();
+        assert!(matches!(queue(&machine).bind(&file, &memory), Err(Error::Disproved(_))), "{ssd}");
+        prove_alone(&machine, ssd, &memory).unwrap();
+    }
+    assert!(queue(&machine).bind(&md, &memory).is_ok());
+}
+
+#[test]
+fn an_array_takes_no_mapped_memory() {
+    let (machine, _) = array(&[]);
+    let md = File::open(&machine, "/dev/md0", Access::Read).unwrap();
+    let memory = Provider::find(&machine, address("0000:05:00.0")).unwrap().allocate(8192).unwrap();
     let refused = queue(&machine).bind(&md, &memory).unwrap_err();
-    assert!(matches!(refused, Error::Disproved(_)) && refused.to_string().contains("0000:04:00.0"), "{refused}");
+    assert!(matches!(refused, Error::NoDirectIo(_)) && refused.to_string().contains("md0 (md raid0)"), "{refused}");
 }
