@@ -18,6 +18,8 @@ pub(crate) use command::{BUFFERED, Command};
 pub(crate) use object::{Buffer, Node, Pair};
 /// The name of the module's PCI driver.
 pub(crate) use p2pdma_sys::DRIVER;
+/// Where root names what lies below stacked block devices, a line each: `9:0=0000:01:00.0,0000:02:00.0` (kmod/route.c).
+pub(crate) const STACK: &str = "/sys/bus/pci/drivers/p2pdma_user/stack";
 /// The module's device node.
 pub(crate) use p2pdma_sys::NODE;
 pub(crate) use refusal::{no_node, other_version, refuse};

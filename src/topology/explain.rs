@@ -38,10 +38,10 @@ impl Findings<'_> {
         self.0.unknown.iter().map(|unknown| unknown.what.as_str()).collect::<Vec<_>>().join("; ")
     }
 
-    pub(super) fn remedies(&self, booted: &str) -> Vec<String> {
+    pub(super) fn remedies(&self) -> Vec<String> {
         let mut remedies = Vec::new();
         if !self.0.acs_redirect.is_empty() {
-            remedies.extend(acs_remedies(&self.0.acs_redirect, booted));
+            remedies.extend(acs_remedies(&self.0.acs_redirect, &self.0.booted));
         } else if self.0.map_type == MapType::NotSupported {
             remedies.push(self.0.passage.reason.cure().to_owned());
         }

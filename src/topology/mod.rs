@@ -27,7 +27,7 @@ mod index;
 mod route;
 mod scan;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use device::{Device, IommuGroup, Kind};
 pub use host_bridge::{HostBridge, RULES};
@@ -60,6 +60,8 @@ pub struct Topology {
     devices: index::Devices,
     host_bridges: BTreeMap<String, HostBridge>,
     cpu: cpu::Cpu,
+    /// The kernel's parameters of this boot, which a cure has to keep.
+    booted: Arc<str>,
 }
 
 impl Topology {

@@ -1,6 +1,6 @@
 //! A route between a provider and a client: the kernel's rules, with a third answer for what cannot be read.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     Topology,
@@ -109,6 +109,7 @@ pub struct Route {
     pub narrowest: Option<Narrowest>,
     /// Why traffic may pass the host bridge, or may not.
     pub(super) passage: Passage,
+    pub(super) booted: Arc<str>,
 }
 
 impl Route {
@@ -138,17 +139,12 @@ impl Route {
     }
 
     /// What would make it better: kernel parameters, other slots, more privilege. Empty when it is as good as can be.
+    ///
+    /// Of several `pci=disable_acs_redir=` or `pci=config_acs=` the kernel takes the last alone (`pci_setup`,
+    /// drivers/pci/pci.c), so that a parameter that is named here holds what this boot's held.
     #[must_use]
     pub fn remedies(&self) -> Vec<String> {
-        Findings(self).remedies("")
-    }
-
-    /// The same for a machine that was booted with these parameters (`/proc/cmdline`). Of several `pci=disable_acs_redir=` or
-    /// `pci=config_acs=` the kernel takes the last alone (`pci_setup`, drivers/pci/pci.c), so that a new one has to hold what
-    /// the old one held.
-    #[must_use]
-    pub fn remedies_after(&self, booted: &str) -> Vec<String> {
-        Findings(self).remedies(booted)
+        Findings(self).remedies()
     }
 }
 
@@ -182,6 +178,7 @@ pub(super) fn calculate(topology: &Topology, provider: usize, client: usize) -> 
         ceiling_bytes_per_second: narrowest.and_then(|narrowest| narrowest.bytes_per_second()),
         narrowest,
         passage,
+        booted: Arc::clone(&topology.booted),
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn scan(facts: &dyn Facts) -> Result<Topology> {
     }
     let devices = Devices::new(devices).map_err(orphaned)?;
     let cpu = facts.text("/proc/cpuinfo").map_or(Cpu::Unknown, |text| Cpu::from_cpuinfo(&text));
-    let topology = Topology { host_bridges: host_bridges(&devices), devices, cpu };
+    let booted = facts.text("/proc/cmdline").unwrap_or_default().into();
+    let topology = Topology { host_bridges: host_bridges(&devices), devices, cpu, booted };
     if let Some(bridge) = topology.host_bridges.values().find(|bridge| lies_below_itself(&topology, bridge)) {
         return Err(broken(&bridge.name, "lies below itself"));
     }

@@ -7,8 +7,6 @@ use crate::{machine::Facts, storage::Evidence, topology::RULES};
 pub(super) struct Platform {
     /// Its version.
     pub(super) kernel: Option<Evidence>,
-    /// The parameters of this boot.
-    pub(super) booted: String,
     /// Set where the kernel bounces all DMA.
     pub(super) bounce_forced: Option<Evidence>,
     /// Set in a virtual machine.
@@ -29,7 +27,6 @@ impl Platform {
         let [hypervisor, tdx] = flags;
         Self {
             kernel: facts.text(release).map(|text| Evidence::new(release, text)),
-            booted: facts.text("/proc/cmdline").unwrap_or_default(),
             bounce_forced: swiotlb(facts).or(tdx).or_else(|| sev(facts)),
             product: hypervisor.as_ref().and_then(|_| product(facts)),
             hypervisor,

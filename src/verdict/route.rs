@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn findings(topology: &Topology, route: &Route, platform: &Platform) -> impl Iterator<Item = Finding> {
     no_route(topology, route, platform)
         .into_iter()
-        .chain(acs_detour(topology, route, platform))
+        .chain(acs_detour(topology, route))
         .chain(other_kernel(route, platform))
         .chain(bounce_forced(route, platform))
         .chain(host_hidden(topology, route, platform))
@@ -33,18 +33,14 @@ fn no_route(topology: &Topology, route: &Route, platform: &Platform) -> Option<F
         Some(false) => (What::NoRoute, Severity::No),
         None => (What::RouteUnknown, Severity::Unknown),
     };
-    let refusal = Refusal::new(thing(route), route.cause(), remedies(route, platform));
+    let refusal = Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
     Some(Finding::new(what, severity, refusal).seen(acs(topology, route).chain(host_bridges(topology, route))))
 }
 
-fn remedies(route: &Route, platform: &Platform) -> String {
-    route.remedies_after(&platform.booted).join("; or ")
-}
-
 /// The kernel allows it where it trusts the host bridge; it costs a way up and down, and what the root complex makes of it.
-fn acs_detour(topology: &Topology, route: &Route, platform: &Platform) -> Option<Finding> {
+fn acs_detour(topology: &Topology, route: &Route) -> Option<Finding> {
     let is_detour = route.is_supported() == Some(true) && !route.acs_redirect.is_empty();
-    let refusal = || Refusal::new(thing(route), route.cause(), remedies(route, platform));
+    let refusal = || Refusal::new(thing(route), route.cause(), route.remedies().join("; or "));
     is_detour.then(|| Finding::new(What::AcsDetour, Severity::Warning, refusal()).seen(acs(topology, route)))
 }
 

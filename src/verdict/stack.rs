@@ -4,13 +4,11 @@
 use super::finding::{Finding, Severity, Way, What};
 use crate::{
     Refusal,
+    control::STACK,
     machine::Facts,
     pci::Address,
     storage::{Evidence, Layer, Source, Stack},
 };
-
-/// Where root says so, and root alone may read what was said.
-pub(super) const SWITCH: &str = "/sys/bus/pci/drivers/p2pdma_user/stack";
 
 /// `9:0=0000:01:00.0,0000:02:00.0`, as root tells the module which functions a stack ends in. `None` where it does not
 /// end in such alone.
@@ -33,7 +31,7 @@ enum Told {
 
 impl Told {
     fn read(facts: &dyn Facts, layer: &Layer) -> Self {
-        let text = match facts.read(SWITCH) {
+        let text = match facts.read(STACK) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Self::Nothing { loaded: false },
             Err(error) => return Self::Unreadable(error.to_string()),
@@ -55,7 +53,7 @@ pub(super) fn is_named(source: &Source, layer: &Layer) -> bool {
 /// What of the module's way to a stack is lacking, if it could go there at all.
 pub(super) fn finding(source: &Source, layer: &Layer) -> Option<Finding> {
     let line = line(source.stack(), layer)?;
-    let named = format!("`echo {line} >{SWITCH}`");
+    let named = format!("`echo {line} >{STACK}`");
     let (severity, cause, cure, seen) = match Told::read(source.machine().facts(), layer) {
         Told::Functions(told) => return not_all(source, layer, &told, &named),
         Told::Nothing { loaded: true } => (
@@ -78,7 +76,7 @@ pub(super) fn finding(source: &Source, layer: &Layer) -> Option<Finding> {
         ),
     };
     let finding = Finding::new(What::StackNotNamed, severity, Refusal::new(source, cause, cure));
-    Some(finding.only(Way::Module).seen([Evidence::new(SWITCH, seen)]))
+    Some(finding.only(Way::Module).seen([Evidence::new(STACK, seen)]))
 }
 
 /// The module asks for the routes of those that it was told, and of no others.
@@ -90,5 +88,5 @@ fn not_all(source: &Source, layer: &Layer, told: &[Address], named: &str) -> Opt
     let refusal = Refusal::new(source, cause, format!("have root run {named}"));
     let told = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let finding = Finding::new(What::StackNotNamed, Severity::Warning, refusal).only(Way::Module);
-    (!left_out.is_empty()).then(|| finding.seen([Evidence::new(SWITCH, told)]))
+    (!left_out.is_empty()).then(|| finding.seen([Evidence::new(STACK, told)]))
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Refusal,
+    control::STACK,
     error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
     storage::{Evidence, Layer, LayerKind, Mount, Source, copy_without_holes},
@@ -61,7 +62,7 @@ fn queue(source: &Source, layer: &Layer) -> Option<Finding> {
         Some(_) if stack::is_named(source, layer) => {
             format!("{cure}; or {by_module}, as root has named what lies below")
         }
-        Some(line) => format!("{cure}; or, after root's `echo {line} >{}`, {by_module}", stack::SWITCH),
+        Some(line) => format!("{cure}; or, after root's `echo {line} >{}`, {by_module}", STACK),
         None => cure.to_owned(),
     };
     let refusal = Refusal::new(source, cause, cure);

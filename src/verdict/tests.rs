@@ -300,12 +300,17 @@ fn an_ssd_whose_controller_is_dead_is_no_although_its_namespace_is_there() {
     }
 }
 
+/// The port above the first SSD redirects.
+fn redirecting() -> Mock {
+    let mut mock = switch();
+    let port = Function::port("02:00.0".parse().unwrap(), "01:00.0".parse().ok(), Port::Downstream);
+    mock.function(&Function { acs_control: Some(0x1d), ..port });
+    mock
+}
+
 #[test]
 fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
-    let mut mock = switch();
-    let port =
-        Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
-    mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
+    let mock = redirecting();
     let verdict = judge(&Source::of_block_device(&Machine::mock(mock), SSD).expect("an SSD"), PEER);
     assert_eq!(summary(&verdict), (Answer::Yes, Answer::Yes, vec![What::AcsDetour]));
     let finding = verdict.findings().next().unwrap();
@@ -316,10 +321,7 @@ fn a_detour_by_acs_is_yes_with_a_warning_that_names_the_cure() {
 /// The parameter that is given last is the only one that counts.
 #[test]
 fn the_cure_for_acs_keeps_the_ports_that_this_boot_was_told_of() {
-    let mut mock = switch();
-    let port =
-        Function { acs_control: Some(0x1d), ..Function::port("02:00.0".parse().unwrap(), None, Port::Downstream) };
-    mock.function(&Function { parent: "01:00.0".parse().ok(), ..port });
+    let mut mock = redirecting();
     mock.facts_mut().file(
         "/proc/cmdline",
         "pci=disable_acs_redir=0000:09:00.0 quiet pci=noats,disable_acs_redir=0000:08:00.0;pci:1000:c030\n",

@@ -18,6 +18,7 @@ SECONDS=0
 status=0
 said=$(p2pbench --machine mock check --write-expect /mnt/hung/expect --deadline 15 2>&1) || status=$?
 echo "$status after $SECONDS s: $said" >early
+# A task may end before it is looked at.
 for status in /proc/[0-9]*/task/*/status; do
 	grep -q '^State.*D (disk sleep)' $status && tr '\0' ' ' <${status%/task/*}/cmdline || true
 done 2>/dev/null >stuck

@@ -7,6 +7,7 @@ use nix::sys::stat::fstat;
 use super::{BLOCK, Mock, file::MockFile, pattern, route, seam::no_file};
 use crate::{
     Result,
+    control::STACK,
     machine::{
         Facts,
         file::{DeviceNumber, FileKind},
@@ -15,9 +16,6 @@ use crate::{
 
 /// The major number of md devices (Documentation/admin-guide/devices.txt).
 const MD: u64 = 9;
-
-/// Where root names what lies below a stack (kmod/route.c).
-const STACK: &str = "/sys/bus/pci/drivers/p2pdma_user/stack";
 
 impl Mock {
     /// Adds a striped array (md RAID 0) over SSDs, `/dev/md<N>`, as long as all of them together. Its bytes are its own: what is
@@ -37,7 +35,7 @@ impl Mock {
     /// [`Error::NotFound`](crate::Error::NotFound) when there is no such SSD; [`Error::Io`](crate::Error::Io) when the memory
     /// cannot be had.
     pub fn raid0(&mut self, ssds: &[impl AsRef<Path>]) -> Result<PathBuf> {
-        let minor = self.files.values().filter(|file| file.kind.device().major == MD).count() as u64;
+        let minor = self.devices(MD);
         let (name, number) = (format!("md{minor}"), DeviceNumber { major: MD, minor });
         let directory = format!("/sys/devices/virtual/block/{name}");
         let mut length = 0;
@@ -70,6 +68,12 @@ impl Mock {
         let path = PathBuf::from(format!("/dev/{name}"));
         self.add_file(&path, FileKind::Block(number), BLOCK, &pattern(length))?;
         Ok(path)
+    }
+
+    /// How many block devices with this major number there are.
+    pub(super) fn devices(&self, major: u64) -> u64 {
+        let is = |file: &&MockFile| matches!(file.kind, FileKind::Block(number) if number.major == major);
+        self.files.values().filter(is).count() as u64
     }
 
     /// Where sysfs has the device that a file lies on.

@@ -172,13 +172,9 @@ impl Mock {
     /// [`Error::Io`] when the memory cannot be had.
     pub fn ssd(&mut self, address: Address, parent: Option<Address>, length: u64) -> Result<PathBuf> {
         self.function(&Function::nvme(address, parent));
-        let index = self
-            .files
-            .values()
-            .filter(|file| file.kind.device().major == NVME && matches!(file.kind, FileKind::Block(_)))
-            .count();
+        let index = self.devices(NVME);
         let name = format!("nvme{index}n1");
-        let number = DeviceNumber { major: NVME, minor: index as u64 };
+        let number = DeviceNumber { major: NVME, minor: index };
         let directory = format!("{}/nvme/nvme{index}/{name}", self.directories[&address]);
         self.block_device(&name, number, directory, length)
     }

@@ -41,16 +41,11 @@ fn whether_a_stack_was_named_is_unknown_to_an_ordinary_user() {
     assert!(cure.contains("look as root") && cure.contains("`p2pbench run --way module`"), "{cure}");
 }
 
+/// A mirror of both SSDs.
 fn raid() -> Mock {
     let mut mock = switch();
-    let md = "/sys/devices/virtual/block/md0";
-    let ssd = |name: &str| crate::machine::Facts::link(&switch(), &format!("/sys/class/block/{name}")).expect("an SSD");
-    let facts = mock.facts_mut();
-    facts.file(format!("{md}/dev"), "9:0\n").file(format!("{md}/md/level"), "raid1\n");
-    facts.symlink("/sys/class/block/md0", md);
-    facts
-        .symlink(format!("{md}/slaves/nvme0n1"), ssd("nvme0n1"))
-        .symlink(format!("{md}/slaves/nvme1n1"), ssd("nvme1n1"));
+    mock.raid0(&["/dev/nvme0n1", "/dev/nvme1n1"]).expect("an array");
+    mock.facts_mut().file("/sys/devices/virtual/block/md0/md/level", "raid1\n");
     mock
 }
 

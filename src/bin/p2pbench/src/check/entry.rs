@@ -47,9 +47,9 @@ impl Entry {
         Self { evidence, shared, ..entry }
     }
 
-    /// Where ACS redirects this pair's traffic, the cure is for all ports that redirect any pair's, and keeps what the machine was
-    /// booted with: each cure for itself would undo the one before.
-    pub(super) fn with_ports(self, finding: &Finding, pair: &Pair, ports: &[Address], booted: &str) -> Self {
+    /// Where ACS redirects this pair's traffic, the cure is for all ports that redirect any pair's: each cure for itself would undo
+    /// the one before.
+    pub(super) fn with_ports(self, finding: &Finding, pair: &Pair, ports: &[Address]) -> Self {
         let is_of = |route: &&Route| finding.refusal.thing == format!("{} -> {}", route.client, route.provider);
         let route = pair.verdict.routes().iter().find(is_of).filter(|route| !route.acs_redirect.is_empty());
         let Some(route) = route.filter(|_| finding.refusal.cure.contains("disable_acs_redir")) else { return self };
@@ -57,7 +57,7 @@ impl Entry {
         all.acs_redirect = ports.to_vec();
         let own = route.acs_redirect.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let shared = self.shared.replace(&own, "ports that the cure names");
-        Self { cure: all.remedies_after(booted).join("; or "), shared, ..self }
+        Self { cure: all.remedies().join("; or "), shared, ..self }
     }
 
     /// Whether the same cure helps both for the same reason.

@@ -21,10 +21,9 @@ pub(super) fn entries(node: &Node, expectation: Option<&Expectation>) -> Vec<Ent
         |pair: &&Pair| expectation.is_none_or(|expectation| expectation.is_direct(pair.client, pair.provider));
     let way = way(expectation);
     let ports = redirecting(node.pairs.iter().filter(matters));
-    let booted = node.parameters.join(" ");
     let of_pair = |pair: &Pair| {
         let findings = pair.verdict.findings().filter(|finding| finding.ways.contains(&way));
-        findings.map(|finding| Entry::of(finding, pair).with_ports(finding, pair, &ports, &booted)).collect::<Vec<_>>()
+        findings.map(|finding| Entry::of(finding, pair).with_ports(finding, pair, &ports)).collect::<Vec<_>>()
     };
     let entries = node.pairs.iter().filter(matters).flat_map(of_pair);
     match expectation {

@@ -122,6 +122,9 @@ impl Job {
         if self.copies && self.mix().is_some() {
             return usage("--copy-to copies every byte, and a mix leaves some out".into(), "use a --block of one size");
         }
+        if options.size.is_some_and(|size| self.operations(size) == 0) {
+            return usage(format!("--size is less than --block {}", self.asked()), "use more");
+        }
         if self.mix().is_none() && options.size.is_some_and(|size| size % block != 0) {
             return usage(format!("--size is no multiple of --block {block}"), "use a multiple");
         }
@@ -166,8 +169,8 @@ impl Job {
     }
 
     /// As it was asked for.
-    pub(super) fn block_name(&self) -> String {
-        self.block.to_string()
+    pub(super) fn asked(&self) -> &Block {
+        &self.block
     }
 
     /// The sizes, where they are mixed.

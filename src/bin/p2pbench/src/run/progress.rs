@@ -95,7 +95,7 @@ impl Progress {
             while !shared.over.load(Ordering::Relaxed) {
                 thread::park_timeout(PERIOD);
                 let rate = shared.rate() / 1e9;
-                let (rw, block, depth) = (job.name(), job.block_name(), job.depth());
+                let (rw, block, depth) = (job.name(), job.asked(), job.depth());
                 bar.set_message(format!("{} {rw} {block} depth {depth}: {rate:.3} GB/s", shared.path.name()));
             }
         };

@@ -18,7 +18,7 @@ use super::{
     tally::Tally,
     traffic::Traffic,
 };
-use crate::block::Size;
+use crate::block::{Block, Size};
 use crate::cli::Path;
 use crate::facts::MachineFacts;
 use crate::failure::Failure;
@@ -50,9 +50,9 @@ pub(crate) struct Row {
     pub(super) block_bytes: u64,
     /// The sizes of a mix, and their shares; `null` for a single size.
     pub(super) block_mix: Option<Vec<Size>>,
-    /// For people.
+    /// As it was asked for.
     #[serde(skip)]
-    pub(super) block: String,
+    pub(super) block: Block,
     pub(super) depth: u32,
     pub(super) jobs: u32,
     pub(super) bytes: u64,
@@ -193,7 +193,7 @@ impl Rows<'_> {
             way: pairs.first().map_or("", |ends| ends.peer.way.name()),
             block_bytes: job.block(),
             block_mix: job.mix().map(<[Size]>::to_vec),
-            block: job.block_name(),
+            block: job.asked().clone(),
             depth: job.depth(),
             jobs: job.jobs(),
             bytes: tally.bytes(),

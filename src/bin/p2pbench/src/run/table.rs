@@ -92,7 +92,7 @@ impl Row {
             self.path.into(),
             self.went.into(),
             self.rw.into(),
-            self.block.clone(),
+            self.block.to_string(),
             self.depth.to_string(),
             self.jobs.to_string(),
             self.copy_to.as_ref().map_or(self.source.clone(), |target| format!("{} > {target}", self.source)),

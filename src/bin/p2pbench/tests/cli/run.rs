@@ -60,6 +60,7 @@ fn a_mix_that_cannot_be_is_refused_in_a_line() {
     refused("--block 4k/60:64k/30", 2, ["'--block", "the shares add up to 90, not 100"]);
     refused("--block 4k/50:1M/50 --copy-to /dev/nvme1n1 --destructive", 2, ["a mix leaves some out", "one size"]);
     refused("--block 4k/50:128M/50", 2, ["--block 134217728 is too large", "use up to 64M"]);
+    refused("--block 4k/50:1M/50 --size 64k", 2, ["--size is less than --block 4KiB/50:1MiB/50", "use more"]);
     refused("--block 100/50:64k/50 --size 1M", 2, ["not multiples of 512 bytes", "align"]);
 }
 

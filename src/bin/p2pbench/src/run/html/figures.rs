@@ -34,7 +34,7 @@ impl Sweep {
 
     fn value(self, row: &Row) -> u64 {
         match self {
-            Self::Block => row.block_bytes,
+            Self::Block => row.block.mean(),
             Self::Depth => row.depth.into(),
             Self::Jobs => row.jobs.into(),
         }
@@ -50,7 +50,7 @@ impl Sweep {
 
     fn name(self, row: &Row) -> String {
         match self {
-            Self::Block => row.block.clone(),
+            Self::Block => row.block.to_string(),
             Self::Depth => format!("depth {}", row.depth),
             Self::Jobs if row.jobs == 1 => "1 queue".into(),
             Self::Jobs => format!("{} queues", row.jobs),
