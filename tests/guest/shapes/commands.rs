@@ -138,8 +138,8 @@ fn a_mirror_goes_by_the_module_after_the_printed_commands() {
     assert_eq!(["loaded.before", "both.before", "both.after"].map(module), ["no", "no", "yes"]);
 }
 
-/// Where allocation is delayed, as by default, ext4 takes no notice of a file's flag (`ext4_inode_journal_mode`, fs/ext4/ext4_jbd2.c).
-/// What it copies by CPU, and the command or the mount option that each cure names.
+/// What ext4 copies by CPU, and the command or the mount option that each cure names. Where allocation is delayed, as by default, it
+/// takes no notice of a file's flag (`ext4_inode_journal_mode`, fs/ext4/ext4_jbd2.c).
 #[test]
 fn a_file_that_ext4_buffers_is_direct_after_the_named_command() {
     let script = "mkfs.ext4 -q -F -E lazy_itable_init=0 $P2PDMA_SSD; mkdir -p /mnt/x; mount -o nodelalloc $P2PDMA_SSD /mnt/x\n\
