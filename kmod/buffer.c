@@ -26,9 +26,12 @@ static unsigned long buffer_user_bytes;
 module_param_named(user_bytes, buffer_user_bytes, ulong, 0644);
 MODULE_PARM_DESC(user_bytes, "Most bytes that one user may ALLOC; 0 (default): no limit");
 
-/* All that have, or get, memory; and who is killed */
+/* All that have, or get, memory, and whose users are killed; and how many there are */
 static DEFINE_MUTEX(buffer_lock);
 static LIST_HEAD(buffer_list);
+static u64 buffer_count, buffer_bytes;
+
+static DECLARE_WAIT_QUEUE_HEAD(buffer_idle_wait);
 
 /* --- its runs --- */
 
@@ -215,10 +218,32 @@ static int buffer_list_add(struct buffer *buffer, bool exported)
 		return -EDQUOT;
 	}
 	list_add(&buffer->entry, &buffer_list);
+	buffer_count++;
+	buffer_bytes += buffer->length;
 	return 0;
 }
 
-/* A device is about to lose its driver. Its lock is held, so it gets no more buffers. */
+/* In any context. */
+static void buffer_idle(struct percpu_ref *users)
+{
+	complete(&container_of(users, struct buffer, users)->idle);
+	wake_up_all(&buffer_idle_wait);
+}
+
+static struct buffer *buffer_find_idle(const struct list_head *revoked)
+{
+	struct buffer *buffer;
+
+	list_for_each_entry(buffer, revoked, entry)
+		if (completion_done(&buffer->idle))
+			return buffer;
+	return NULL;
+}
+
+/*
+ * A device is about to lose its driver. Its lock is held, so it gets no more buffers. Whoever
+ * closes one of them waits for it, but not for the others.
+ */
 void buffer_revoke(struct pci_dev *provider)
 {
 	struct buffer *buffer, *next;
@@ -230,36 +255,23 @@ void buffer_revoke(struct pci_dev *provider)
 				percpu_ref_kill(&buffer->users);
 				list_move(&buffer->entry, &revoked);
 			}
-	/* Whoever closes one of them waits for its completion */
-	list_for_each_entry_safe(buffer, next, &revoked, entry) {
-		wait_for_completion(&buffer->idle);
+	while (!list_empty(&revoked)) {
+		wait_event(buffer_idle_wait, (buffer = buffer_find_idle(&revoked)));
+		list_del(&buffer->entry);
 		buffer_drop(buffer);
 		pm_runtime_put(&provider->dev);
 		complete(&buffer->revoked);
 	}
 }
 
-/* Of what is revoked no memory is left to count. */
 void buffer_stats(struct p2pdma_user_stats *stats)
 {
-	struct buffer *buffer;
-
-	stats->out_buffers = 0;
-	stats->out_bytes = 0;
 	guard(mutex)(&buffer_lock);
-	list_for_each_entry(buffer, &buffer_list, entry) {
-		stats->out_buffers++;
-		stats->out_bytes += buffer->length;
-	}
+	stats->out_buffers = buffer_count;
+	stats->out_bytes = buffer_bytes;
 }
 
 /* --- making and ending --- */
-
-/* In any context. */
-static void buffer_idle(struct percpu_ref *users)
-{
-	complete(&container_of(users, struct buffer, users)->idle);
-}
 
 /*
  * Who is charged. Whoever makes a user namespace is all the users that it maps, so that subordinate
@@ -294,6 +306,8 @@ static void buffer_free(struct buffer *buffer)
 		buffer_leave(buffer);
 	}
 	scoped_guard(mutex, &buffer_lock) {
+		buffer_count--;
+		buffer_bytes -= buffer->length;
 		revoked = percpu_ref_is_dying(&buffer->users);
 		if (!revoked)
 			list_del(&buffer->entry);
@@ -333,7 +347,7 @@ static int buffer_open(struct call *call, struct pci_dev *provider, struct dma_b
 	buffer->readonly = dmabuf && !(dmabuf->file->f_mode & FMODE_WRITE);
 	init_completion(&buffer->idle);
 	init_completion(&buffer->revoked);
-	rc = percpu_ref_init(&buffer->users, buffer_idle, 0, GFP_KERNEL) ?:
+	rc = percpu_ref_init(&buffer->users, buffer_idle, 0, GFP_KERNEL_ACCOUNT) ?:
 	     buffer_list_add(buffer, dmabuf);
 	if (rc) {
 		buffer_destroy(buffer);

@@ -98,13 +98,17 @@ static const char *donor_refusal(struct pci_dev *pdev, int bar)
 		return "it is not aligned to 2 MiB; boot with pci=resource_alignment=21@ADDRESS";
 	if (start < reach.start || start + len - 1 > reach.end)
 		return "it lies beyond the kernel's linear map; boot with nokaslr";
-	if (!donor_left_pages(pdev))
-		return rcu_access_pointer(pdev->p2pdma) || donor_has_pages(pdev, bar) ?
-		       "another driver has made pages for it; REGISTER may work as it is" : NULL;
-	/* What will be claimed is all of the pool */
-	for (other = 0; other < PCI_STD_NUM_BARS; other++)
-		if (other != bar && donor_has_pages(pdev, other))
-			return "another BAR was provided before; name that one";
+	if (donor_left_pages(pdev)) {
+		/* What will be claimed is all of the pool */
+		for (other = 0; other < PCI_STD_NUM_BARS; other++)
+			if (other != bar && donor_has_pages(pdev, other))
+				return "another BAR was provided before; name that one";
+		return NULL;
+	}
+	if (donor_has_pages(pdev, bar))
+		return "another driver has made pages for it; REGISTER may work as it is";
+	if (rcu_access_pointer(pdev->p2pdma))
+		return "its driver gives memory to p2pdma itself; REGISTER may work as it is";
 	return NULL;
 }
 
@@ -122,8 +126,9 @@ static int donor_choose_bar(struct pci_dev *pdev, int bar)
 		    (best < 0 || pci_resource_len(pdev, bar) > pci_resource_len(pdev, best)))
 			best = bar;
 	for (bar = from; bar <= to && best < 0; bar++)
-		pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar, &pdev->resource[bar],
-			donor_refusal(pdev, bar));
+		if (from == to || pci_resource_len(pdev, bar))
+			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar,
+				&pdev->resource[bar], donor_refusal(pdev, bar));
 	return best;
 }
 
@@ -180,9 +185,12 @@ void donor_exit(void)
 {
 	struct pci_dev *pdev = NULL;
 
-	for_each_pci_dev(pdev)
+	for_each_pci_dev(pdev) {
+		if (!rcu_access_pointer(pdev->p2pdma))
+			continue;
 		scoped_guard(device, &pdev->dev)
 			devres_release(&pdev->dev, donor_unclaim, NULL, NULL);
+	}
 }
 
 static int donor_provide(struct pci_dev *pdev, int bar)

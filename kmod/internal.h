@@ -28,6 +28,7 @@
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
 #include <linux/uio.h>
+#include <linux/wait.h>
 
 #include "uapi/p2pdma_user.h"
 

@@ -70,7 +70,7 @@ static int route_distance(struct pci_dev *provider, struct device *client)
 }
 
 /* Return: the largest distance to a function below a stack, or a negative errno. */
-static int route_distance_to_stack(struct pci_dev *provider, const struct gendisk *disk)
+static int route_distance_to_stack(struct pci_dev *provider, struct gendisk *disk)
 {
 	const struct route_member *member;
 	int distance = -EOPNOTSUPP, rc;
@@ -233,6 +233,7 @@ static ssize_t stack_show(struct device_driver *driver, char *text)
 	}
 	return at + (at ? sysfs_emit_at(text, at, "\n") : 0);
 }
+
 struct driver_attribute driver_attr_stack = __ATTR_RW_MODE(stack, 0600);
 
 static ssize_t refresh_store(struct device_driver *driver, const char *text, size_t length)
