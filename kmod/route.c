@@ -13,8 +13,8 @@
  *	echo 9:0= > /sys/bus/pci/drivers/p2pdma_user/stack
  *
  * takes it back. Nothing here finds out about a member that was not named: where it has no route
- * its transfers fail or, behind an IOMMU that disagrees with the kernel, are lost. Where a stack
- * needs the data itself (RAID 5, encryption) the processor reads it from the device, slowly.
+ * its transfers fail or, behind an IOMMU that disagrees with the kernel, are lost. Where an array
+ * of md needs the data itself (RAID 4 to 6) the processor reads it from the device, slowly.
  */
 
 #include <linux/cc_platform.h>
@@ -69,12 +69,19 @@ static int route_distance(struct pci_dev *provider, struct device *client)
 	return distance < 0 ? -EREMOTEIO : distance;
 }
 
-/* Return: the largest distance to a function below a stack, or a negative errno. */
+/*
+ * Those targets of device mapper that let the processor read the data, for encryption or checksums,
+ * do not promise not to sleep (DM_TARGET_NOWAIT), nor does what lies on them; nor do thin volumes,
+ * snapshots, mirrors and dm-multipath. Return: the largest distance to a function below a stack, or
+ * a negative errno.
+ */
 static int route_distance_to_stack(struct pci_dev *provider, struct gendisk *disk)
 {
 	const struct route_member *member;
 	int distance = -EOPNOTSUPP, rc;
 
+	if (!(disk->queue->limits.features & BLK_FEAT_NOWAIT))
+		return distance;
 	guard(mutex)(&route_lock);
 	for (member = route_members; member < route_members + route_count; member++) {
 		struct pci_dev *client __free(pci_dev_put) = NULL;
