@@ -1,27 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Buffers: memory of a provider, behind an fd each. */
+/*
+ * Buffers: memory of a device, its provider, behind an fd each; and what happens to them when that
+ * device is about to lose its driver.
+ *
+ * memunmap_pages() in mm/memremap.c, a device-managed action of p2pdma, waits until all of a pool
+ * is free, for ever if need be; and a driver that exported memory takes that away when it is
+ * unbound. So the bus is listened to: before the driver hears of it, no new I/O begins, what is
+ * under way ends, and the memory is given back. From then on the buffers answer ENODEV.
+ */
 
-#include <linux/bvec.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/dma-buf.h>
-#include <linux/io.h>
-#include <linux/module.h>
 #include <linux/overflow.h>
-#include <linux/pci-p2pdma.h>
-#include <linux/sched/signal.h>
+#include <linux/pm_runtime.h>
 #include <linux/sizes.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
-#include <linux/uio.h>
 #include <linux/user_namespace.h>
 
 #include "internal.h"
 
-/* What the processor moves between two looks at signals and at the provider */
-#define BUFFER_STEP	SZ_64K
-
 /* A run is no longer than a bio_vec can say, which has 32 bits for it. */
 #define BUFFER_RUN	SZ_2G
+
+static unsigned long buffer_user_bytes;
+module_param_named(user_bytes, buffer_user_bytes, ulong, 0644);
+MODULE_PARM_DESC(user_bytes, "Most bytes that one user may ALLOC; 0 (default): no limit");
+
+/* All that have, or get, memory, and whose users are killed; and how many there are */
+static DEFINE_MUTEX(buffer_lock);
+static LIST_HEAD(buffer_list);
+static u64 buffer_count, buffer_bytes;
+
+static DECLARE_WAIT_QUEUE_HEAD(buffer_idle_wait);
+
+/* --- its runs --- */
 
 /* Tells whether [offset, offset + length) lies within a buffer. */
 bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
@@ -30,8 +42,6 @@ bool buffer_holds(const struct buffer *buffer, u64 offset, u64 length)
 
 	return !check_add_overflow(offset, length, &end) && end <= buffer->length;
 }
-
-/* --- its runs --- */
 
 /* Return: how many bytes its runs have. */
 u64 buffer_end(const struct buffer *buffer)
@@ -44,12 +54,12 @@ u64 buffer_end(const struct buffer *buffer)
 /* Makes room for so many runs, and for those that are longer than BUFFER_RUN. */
 int buffer_reserve(struct buffer *buffer, unsigned int capacity)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	const size_t each = sizeof(*buffer->runs) + sizeof(*buffer->starts);
 
 	buffer->capacity = capacity + buffer->length / BUFFER_RUN;
-	buffer->runs = kvmalloc_array(buffer->capacity, sizeof(*buffer->runs), gfp);
-	buffer->starts = kvmalloc_array(buffer->capacity, sizeof(*buffer->starts), gfp);
-	return buffer->runs && buffer->starts ? 0 : -ENOMEM;
+	buffer->runs = kvmalloc_array(buffer->capacity, each, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	buffer->starts = (u64 *)(buffer->runs + buffer->capacity);
+	return buffer->runs ? 0 : -ENOMEM;
 }
 
 /*
@@ -115,31 +125,30 @@ bool buffer_iter(const struct buffer *buffer, struct iov_iter *iter, struct bio_
 	return true;
 }
 
-/* --- making and ending --- */
+/* --- its memory --- */
 
 /*
  * Whose memory may be had. A graphics driver's pool is the memory of other processes, in use; what
  * it exports is not, but nothing is attached to devices that nobody gave to p2pdma.
  */
-static int buffer_check_device(struct pci_dev *pdev, bool exported)
+static int buffer_check_provider(struct pci_dev *provider, bool exported)
 {
-	struct device *dev = &pdev->dev;
+	struct device *dev = &provider->dev;
 
 	device_lock_assert(dev);
 	if (!device_is_bound(dev))
 		return -ENODEV;
 	if (exported)
-		return rcu_access_pointer(pdev->p2pdma) ? 0 : -ENXIO;
+		return rcu_access_pointer(provider->p2pdma) ? 0 : -ENXIO;
 	if (dev->driver != &donor_driver.driver && strcmp(dev->driver->name, "nvme"))
 		return -EACCES;
-	return pci_has_p2pmem(pdev) ? 0 : -ENODEV;
+	return pci_has_p2pmem(provider) ? 0 : -ENODEV;
 }
 
 /* Memory of the provider's pool. The kernel does not clear it: what the last user left is there. */
 static int buffer_take(struct buffer *buffer)
 {
-	struct pci_dev *pdev = buffer->provider->pdev;
-	void *memory = pci_alloc_p2pmem(pdev, buffer->length);
+	void *memory = pci_alloc_p2pmem(buffer->provider, buffer->length);
 	int rc;
 
 	if (!memory)
@@ -147,48 +156,122 @@ static int buffer_take(struct buffer *buffer)
 	/* Only now: a length that no pool has must not decide how large the table is */
 	rc = buffer_reserve(buffer, 1);
 	if (rc) {
-		pci_free_p2pmem(pdev, memory, buffer->length);
+		pci_free_p2pmem(buffer->provider, memory, buffer->length);
 		return rc;
 	}
 	buffer_append(buffer, virt_to_page(memory), buffer->length);
 	return 0;
 }
 
+static int buffer_fill(struct buffer *buffer, struct dma_buf *dmabuf)
+{
+	int rc;
+
+	if (!buffer_enter(buffer))
+		return -ENODEV;
+	rc = dmabuf ? dmabuf_take(buffer, dmabuf) : buffer_take(buffer);
+	if (rc)
+		buffer->count = 0;
+	buffer_leave(buffer);
+	return rc || dmabuf ? rc : copy_zeroes(buffer);
+}
+
 /* Gives the memory back, if it is still there, when nobody uses it and nobody begins to. */
-void buffer_drop(struct buffer *buffer)
+static void buffer_drop(struct buffer *buffer)
 {
 	if (buffer->attachment)
 		dmabuf_drop(buffer);
 	else if (buffer->count)
-		pci_free_p2pmem(buffer->provider->pdev, page_address(buffer->runs->bv_page),
+		pci_free_p2pmem(buffer->provider, page_address(buffer->runs->bv_page),
 				buffer->length);
 	WRITE_ONCE(buffer->count, 0);
 }
 
-static void buffer_free(struct buffer *buffer)
+/* --- the list --- */
+
+static bool buffer_is_over_limit(const struct buffer *buffer)
 {
-	if (provider_enter(buffer->provider)) {
-		buffer_drop(buffer);
-		provider_leave(buffer->provider);
-	}
-	provider_remove(buffer);
-	kvfree(buffer->starts);
-	kvfree(buffer->runs);
-	kfree(buffer);
+	u64 limit = READ_ONCE(buffer_user_bytes), sum = buffer->length;
+	const struct buffer *other;
+
+	if (!limit || !uid_valid(buffer->owner))
+		return false;
+	list_for_each_entry(other, &buffer_list, entry)
+		if (uid_eq(other->owner, buffer->owner))
+			sum = size_add(sum, other->length);
+	return sum > limit && !capable(CAP_SYS_RESOURCE);
 }
 
-static int buffer_fill(struct buffer *buffer, struct dma_buf *dmabuf)
+/* From here on the provider, which is locked and so stays bound meanwhile, is awake. */
+static int buffer_list_add(struct buffer *buffer, bool exported)
 {
-	int rc = -ENODEV;
+	struct device *dev = &buffer->provider->dev;
+	int rc;
 
-	if (!provider_enter(buffer->provider))
-		return rc;
-	rc = dmabuf ? dmabuf_take(buffer, dmabuf) : buffer_take(buffer);
+	guard(device)(dev);
+	rc = buffer_check_provider(buffer->provider, exported) ?: pm_runtime_resume_and_get(dev);
 	if (rc)
-		buffer->count = 0;
-	provider_leave(buffer->provider);
-	return rc;
+		return rc;
+	guard(mutex)(&buffer_lock);
+	if (buffer_is_over_limit(buffer)) {
+		pm_runtime_put(dev);
+		return -EDQUOT;
+	}
+	list_add(&buffer->entry, &buffer_list);
+	buffer_count++;
+	buffer_bytes += buffer->length;
+	return 0;
 }
+
+/* In any context. */
+static void buffer_idle(struct percpu_ref *users)
+{
+	complete(&container_of(users, struct buffer, users)->idle);
+	wake_up_all(&buffer_idle_wait);
+}
+
+static struct buffer *buffer_find_idle(const struct list_head *revoked)
+{
+	struct buffer *buffer;
+
+	list_for_each_entry(buffer, revoked, entry)
+		if (completion_done(&buffer->idle))
+			return buffer;
+	return NULL;
+}
+
+/*
+ * A device is about to lose its driver. Its lock is held, so it gets no more buffers. Whoever
+ * closes one of them waits for it, but not for the others.
+ */
+void buffer_revoke(struct pci_dev *provider)
+{
+	struct buffer *buffer, *next;
+	LIST_HEAD(revoked);
+
+	scoped_guard(mutex, &buffer_lock)
+		list_for_each_entry_safe(buffer, next, &buffer_list, entry)
+			if (buffer->provider == provider) {
+				percpu_ref_kill(&buffer->users);
+				list_move(&buffer->entry, &revoked);
+			}
+	while (!list_empty(&revoked)) {
+		wait_event(buffer_idle_wait, (buffer = buffer_find_idle(&revoked)));
+		list_del(&buffer->entry);
+		buffer_drop(buffer);
+		pm_runtime_put(&provider->dev);
+		complete(&buffer->revoked);
+	}
+}
+
+void buffer_stats(struct p2pdma_user_stats *stats)
+{
+	guard(mutex)(&buffer_lock);
+	stats->out_buffers = buffer_count;
+	stats->out_bytes = buffer_bytes;
+}
+
+/* --- making and ending --- */
 
 /*
  * Who is charged. Whoever makes a user namespace is all the users that it maps, so that subordinate
@@ -204,146 +287,36 @@ static kuid_t buffer_owner(void)
 	return owner;
 }
 
-/* Of @dmabuf if there is one, else of the device's pool */
-static struct buffer *buffer_new(struct pci_dev *pdev, struct dma_buf *dmabuf, u64 length)
+/* One that is in no list */
+static void buffer_destroy(struct buffer *buffer)
 {
-	struct buffer *buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
-	int rc;
-
-	if (!buffer)
-		return ERR_PTR(-ENOMEM);
-	buffer->length = length;
-	buffer->owner = dmabuf ? INVALID_UID : buffer_owner();
-	buffer->readonly = dmabuf && !(dmabuf->file->f_mode & FMODE_WRITE);
-	scoped_guard(device, &pdev->dev)
-		rc = buffer_check_device(pdev, dmabuf) ?: provider_add(pdev, buffer);
-	if (rc) {
-		kfree(buffer);
-		return ERR_PTR(rc);
-	}
-	rc = buffer_fill(buffer, dmabuf);
-	if (rc) {
-		buffer_free(buffer);
-		return ERR_PTR(rc);
-	}
-	return buffer;
+	percpu_ref_exit(&buffer->users);
+	pci_dev_put(buffer->provider);
+	kvfree(buffer->runs);
+	kfree(buffer);
 }
 
-/* --- the processor's ways into the memory --- */
-
-/* Between one run and the kernel's @data, or zeroes into the run where that is NULL */
-static void buffer_move(void *memory, void *data, size_t length, bool in)
+/* Without the lock of the provider, as a slow probe or reset holds it. */
+static void buffer_free(struct buffer *buffer)
 {
-	if (!data)
-		memset_io((void __iomem *)memory, 0, length);
-	else if (in)
-		memcpy_toio((void __iomem *)memory, data, length);
+	bool revoked;
+
+	if (buffer_enter(buffer)) {
+		buffer_drop(buffer);
+		buffer_leave(buffer);
+	}
+	scoped_guard(mutex, &buffer_lock) {
+		buffer_count--;
+		buffer_bytes -= buffer->length;
+		revoked = percpu_ref_is_dying(&buffer->users);
+		if (!revoked)
+			list_del(&buffer->entry);
+	}
+	if (revoked)
+		wait_for_completion(&buffer->revoked);
 	else
-		memcpy_fromio(data, (void __iomem *)memory, length);
-}
-
-/* Moves up to BUFFER_STEP bytes, of any runs. */
-static int buffer_step(struct buffer *buffer, u64 at, void *data, size_t length, bool in)
-{
-	int rc = -ENODEV;
-	struct iov_iter iter;
-	struct bio_vec part;
-
-	if (!provider_enter(buffer->provider))
-		return rc;
-	if (buffer_iter(buffer, &iter, &part, in ? ITER_SOURCE : ITER_DEST, at, length)) {
-		const struct bio_vec *run = iter.bvec;
-		size_t skip = run->bv_offset + iter.iov_offset, done, step;
-
-		for (done = 0; done < length; done += step, run++, skip = 0) {
-			step = min(run->bv_offset + run->bv_len - skip, length - done);
-			buffer_move(page_address(run->bv_page) + skip, data ? data + done : NULL,
-				    step, in);
-		}
-		rc = 0;
-	}
-	provider_leave(buffer->provider);
-	return rc;
-}
-
-/* Between two steps: neither the machine nor a killed caller waits. */
-int buffer_pause(void)
-{
-	cond_resched();
-	return fatal_signal_pending(current) ? -EINTR : 0;
-}
-
-static int buffer_scrub(struct buffer *buffer)
-{
-	u64 at;
-	int rc;
-
-	for (at = 0; at < buffer->length; at += BUFFER_STEP) {
-		rc = buffer_step(buffer, at, NULL, min(buffer->length - at, BUFFER_STEP), true);
-		rc = rc ?: buffer_pause();
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-/*
- * Through a bounce, so that no page fault of the caller, which may last as long as it pleases,
- * happens while the provider is entered.
- */
-static int buffer_copy_step(struct buffer *buffer, bool in, u64 at, void __user *user,
-			    void *bounce, size_t length)
-{
-	int rc;
-
-	if (in && copy_from_user(bounce, user, length))
-		return -EFAULT;
-	rc = buffer_step(buffer, at, bounce, length, in);
-	if (rc)
-		return rc;
-	if (!in && copy_to_user(user, bounce, length))
-		return -EFAULT;
-	return buffer_pause();
-}
-
-static int buffer_copy(struct call *call)
-{
-	struct p2pdma_user_copy *args = call->args;
-	bool in = args->direction == P2PDMA_USER_COPY_IN;
-	struct buffer *buffer = call->object;
-	void *bounce;
-	u32 done, step;
-	int rc = 0;
-
-	if (!in && args->direction != P2PDMA_USER_COPY_OUT)
-		return -EINVAL;
-	if (!args->length || args->length > P2PDMA_USER_MAX_LENGTH ||
-	    !buffer_holds(buffer, args->offset, args->length))
-		return -EINVAL;
-	if (in && buffer->readonly)
-		return -EBADF;
-	bounce = kvmalloc(min(args->length, BUFFER_STEP), GFP_KERNEL_ACCOUNT);
-	if (!bounce)
-		return -ENOMEM;
-	for (done = 0; done < args->length && !rc; done += step) {
-		step = min(args->length - done, BUFFER_STEP);
-		rc = buffer_copy_step(buffer, in, args->offset + done,
-				      u64_to_user_ptr(args->address + done), bounce, step);
-	}
-	kvfree(bounce);
-	return rc;
-}
-
-/* --- the fd --- */
-
-static const struct call_op buffer_ops[] = {
-	CALL_OP(P2PDMA_USER_BIND, p2pdma_user_bind, pair_bind, true),
-	CALL_OP(P2PDMA_USER_COPY, p2pdma_user_copy, buffer_copy, false),
-};
-
-static long buffer_ioctl(struct file *filp, unsigned int number, unsigned long arg)
-{
-	return call_dispatch(buffer_ops, ARRAY_SIZE(buffer_ops), filp, number, arg);
+		pm_runtime_put(&buffer->provider->dev);
+	buffer_destroy(buffer);
 }
 
 static int buffer_release(struct inode *inode, struct file *filp)
@@ -352,17 +325,36 @@ static int buffer_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static const struct file_operations buffer_fops = {
+const struct file_operations buffer_fops = {
 	.owner = THIS_MODULE,
-	.unlocked_ioctl = buffer_ioctl,
+	.unlocked_ioctl = call_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.release = buffer_release,
 };
 
-static int buffer_open(struct call *call, struct buffer *buffer)
+/* Of @dmabuf if there is one, else of the provider's pool */
+static int buffer_open(struct call *call, struct pci_dev *provider, struct dma_buf *dmabuf,
+		       u64 length)
 {
-	int rc = call_open(call, "[p2pdma_user_buffer]", &buffer_fops, buffer);
+	struct buffer *buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
+	int rc;
 
+	if (!buffer)
+		return -ENOMEM;
+	buffer->provider = pci_dev_get(provider);
+	buffer->length = length;
+	buffer->owner = dmabuf ? INVALID_UID : buffer_owner();
+	buffer->readonly = dmabuf && !(dmabuf->file->f_mode & FMODE_WRITE);
+	init_completion(&buffer->idle);
+	init_completion(&buffer->revoked);
+	rc = percpu_ref_init(&buffer->users, buffer_idle, 0, GFP_KERNEL_ACCOUNT) ?:
+	     buffer_list_add(buffer, dmabuf);
+	if (rc) {
+		buffer_destroy(buffer);
+		return rc;
+	}
+	rc = buffer_fill(buffer, dmabuf) ?:
+	     call_open(call, "[p2pdma_user_buffer]", &buffer_fops, buffer);
 	if (rc)
 		buffer_free(buffer);
 	return rc;
@@ -372,49 +364,35 @@ static int buffer_open(struct call *call, struct buffer *buffer)
 int buffer_alloc(struct call *call)
 {
 	struct p2pdma_user_alloc *args = call->args;
-	struct pci_dev *pdev __free(pci_dev_put) = provider_device(&args->provider);
-	struct buffer *buffer;
+	struct pci_dev *provider __free(pci_dev_put) = call_device(&args->provider);
 	int rc;
 
 	if (args->reserved || args->provider.reserved)
 		return -EOPNOTSUPP;
 	if (!args->length || args->length > LONG_MAX - PAGE_SIZE)
 		return -EINVAL;
-	if (!pdev)
-		return -ENODEV;
-	buffer = buffer_new(pdev, NULL, PAGE_ALIGN(args->length));
-	if (IS_ERR(buffer))
-		return PTR_ERR(buffer);
-	rc = buffer_scrub(buffer);
-	if (rc) {
-		buffer_free(buffer);
-		return rc;
-	}
-	args->out_length = buffer->length;
+	args->out_length = PAGE_ALIGN(args->length);
+	rc = provider ? buffer_open(call, provider, NULL, args->out_length) : -ENODEV;
 	args->out_fd = call->fd;
-	return buffer_open(call, buffer);
+	return rc;
 }
 
 /* REGISTER */
 int buffer_register(struct call *call)
 {
 	struct p2pdma_user_register *args = call->args;
+	struct pci_dev *provider __free(pci_dev_put) = call_device(&args->provider);
 	struct dma_buf *dmabuf;
-	struct buffer *buffer;
-	struct pci_dev *pdev;
+	int rc;
 
 	if (args->provider.reserved)
 		return -EOPNOTSUPP;
 	dmabuf = dma_buf_get(args->fd);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
-	pdev = provider_device(&args->provider);
-	buffer = pdev ? buffer_new(pdev, dmabuf, dmabuf->size) : ERR_PTR(-ENODEV);
-	pci_dev_put(pdev);
-	dma_buf_put(dmabuf);
-	if (IS_ERR(buffer))
-		return PTR_ERR(buffer);
-	args->out_length = buffer->length;
+	args->out_length = dmabuf->size;
+	rc = provider ? buffer_open(call, provider, dmabuf, args->out_length) : -ENODEV;
 	args->out_fd = call->fd;
-	return buffer_open(call, buffer);
+	dma_buf_put(dmabuf);
+	return rc;
 }

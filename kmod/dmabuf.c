@@ -14,7 +14,6 @@
 #include <linux/iommu.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
-#include <linux/module.h>
 
 #include "internal.h"
 
@@ -47,21 +46,6 @@ static phys_addr_t dmabuf_phys(struct pci_dev *pdev, int bar, dma_addr_t address
 	return phys;
 }
 
-static int dmabuf_add_page(struct buffer *buffer, int bar, dma_addr_t address,
-			   struct dev_pagemap **pagemap)
-{
-	phys_addr_t phys = dmabuf_phys(buffer->provider->pdev, bar, address);
-
-	if (!phys)
-		return -EXDEV;
-	*pagemap = get_dev_pagemap(PHYS_PFN(phys), *pagemap);
-	if (!*pagemap || (*pagemap)->type != MEMORY_DEVICE_PCI_P2PDMA)
-		return -ENXIO;
-	if (!buffer_append(buffer, pfn_to_page(PHYS_PFN(phys)), PAGE_SIZE))
-		return -EXDEV;
-	return buffer_pause();
-}
-
 /* Page by page: what is contiguous for the device behind an IOMMU need not be so in the BAR. */
 static int dmabuf_add_entry(struct buffer *buffer, int bar, dma_addr_t address, size_t length)
 {
@@ -69,8 +53,20 @@ static int dmabuf_add_entry(struct buffer *buffer, int bar, dma_addr_t address, 
 	dma_addr_t end = address + length;
 	int rc = PAGE_ALIGNED(address | length) ? 0 : -EXDEV;
 
-	for (; !rc && address < end; address += PAGE_SIZE)
-		rc = dmabuf_add_page(buffer, bar, address, &pagemap);
+	for (; !rc && address < end; address += PAGE_SIZE) {
+		unsigned long pfn = PHYS_PFN(dmabuf_phys(buffer->provider, bar, address));
+
+		if (pfn)
+			pagemap = get_dev_pagemap(pfn, pagemap);
+		if (!pfn)
+			rc = -EXDEV;
+		else if (!pagemap || pagemap->type != MEMORY_DEVICE_PCI_P2PDMA)
+			rc = -ENXIO;
+		else if (!buffer_append(buffer, pfn_to_page(pfn), PAGE_SIZE))
+			rc = -EXDEV;
+		else
+			rc = copy_pause();
+	}
 	put_dev_pagemap(pagemap);
 	return rc;
 }
@@ -82,7 +78,7 @@ static int dmabuf_add_entries(struct buffer *buffer)
 	struct scatterlist *entry;
 	int i, rc, bar = 0;
 
-	while (!dmabuf_phys(buffer->provider->pdev, bar, sg_dma_address(table->sgl)))
+	while (!dmabuf_phys(buffer->provider, bar, sg_dma_address(table->sgl)))
 		if (++bar == PCI_STD_NUM_BARS)
 			return -EXDEV;
 	rc = buffer_reserve(buffer, max(table->orig_nents, table->nents));
@@ -96,85 +92,61 @@ static int dmabuf_add_entries(struct buffer *buffer)
 	return buffer_end(buffer) < buffer->length ? -EXDEV : 0;
 }
 
-/*
- * What the driver still moves or clears is waited for: no longer than that may take, as an unbind
- * waits meanwhile.
- */
-#define DMABUF_PATIENCE		(10 * HZ)
-
-/* Pins and maps. */
-static int dmabuf_pin(struct buffer *buffer)
+/* Learns what was mapped, when the driver has moved and cleared it. An unbind waits meanwhile. */
+static int dmabuf_learn(struct buffer *buffer)
 {
-	struct dma_buf_attachment *attachment = buffer->attachment;
-	struct dma_resv *resv = attachment->dmabuf->resv;
-	long rc;
+	struct dma_resv *resv = buffer->attachment->dmabuf->resv;
+	long rc = dma_resv_wait_timeout(resv, DMA_RESV_USAGE_KERNEL, true, 10 * HZ);
 
-	dma_resv_assert_held(resv);
-	rc = dma_buf_pin(attachment);
-	if (rc)
-		return rc;
-	buffer->table = dma_buf_map_attachment(attachment, DMA_BIDIRECTIONAL);
-	if (IS_ERR(buffer->table)) {
-		rc = PTR_ERR(buffer->table);
-		goto unpin;
-	}
-	rc = dma_resv_wait_timeout(resv, DMA_RESV_USAGE_KERNEL, true, DMABUF_PATIENCE);
-	if (rc > 0)
-		return 0;
-	rc = rc ?: -ETIMEDOUT;
-	dma_buf_unmap_attachment(attachment, buffer->table, DMA_BIDIRECTIONAL);
-unpin:
-	dma_buf_unpin(attachment);
-	return rc;
+	if (rc <= 0)
+		return rc ?: -ETIMEDOUT;
+	return dmabuf_add_entries(buffer);
 }
 
-static void dmabuf_unpin(struct buffer *buffer)
-{
-	struct dma_buf_attachment *attachment = buffer->attachment;
-
-	dma_resv_lock(attachment->dmabuf->resv, NULL);
-	dma_buf_unmap_attachment(attachment, buffer->table, DMA_BIDIRECTIONAL);
-	dma_buf_unpin(attachment);
-	dma_resv_unlock(attachment->dmabuf->resv);
-}
-
-/* Gives a buffer its memory; the caller has entered the provider. */
+/* Gives a buffer its memory; the caller has entered it. */
 int dmabuf_take(struct buffer *buffer, struct dma_buf *dmabuf)
 {
-	struct device *dev = &buffer->provider->pdev->dev;
+	struct dma_buf_attachment *attachment =
+		dma_buf_dynamic_attach(dmabuf, &buffer->provider->dev, &dmabuf_ops, buffer);
 	int rc;
 
-	buffer->attachment = dma_buf_dynamic_attach(dmabuf, dev, &dmabuf_ops, buffer);
-	if (IS_ERR(buffer->attachment)) {
-		rc = PTR_ERR(buffer->attachment);
-		goto no_attachment;
-	}
+	if (IS_ERR(attachment))
+		return PTR_ERR(attachment);
+	buffer->attachment = attachment;
 	dma_resv_lock(dmabuf->resv, NULL);
-	rc = dmabuf_pin(buffer);
-	dma_resv_unlock(dmabuf->resv);
+	rc = dma_buf_pin(attachment);
 	if (rc)
-		goto detach;
-	rc = dmabuf_add_entries(buffer);
+		goto unlock;
+	buffer->table = dma_buf_map_attachment(attachment, DMA_BIDIRECTIONAL);
+	rc = PTR_ERR_OR_ZERO(buffer->table);
 	if (rc)
 		goto unpin;
-	get_dma_buf(dmabuf);
-	return 0;
-
+	rc = dmabuf_learn(buffer);
+	if (!rc) {
+		dma_resv_unlock(dmabuf->resv);
+		get_dma_buf(dmabuf);
+		return 0;
+	}
+	dma_buf_unmap_attachment(attachment, buffer->table, DMA_BIDIRECTIONAL);
 unpin:
-	dmabuf_unpin(buffer);
-detach:
-	dma_buf_detach(dmabuf, buffer->attachment);
-no_attachment:
+	dma_buf_unpin(attachment);
+unlock:
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_detach(dmabuf, attachment);
 	buffer->attachment = NULL;
 	return rc;
 }
 
 void dmabuf_drop(struct buffer *buffer)
 {
-	struct dma_buf *dmabuf = buffer->attachment->dmabuf;
+	struct dma_buf_attachment *attachment = buffer->attachment;
+	struct dma_buf *dmabuf = attachment->dmabuf;
 
-	dmabuf_unpin(buffer);
-	dma_buf_detach(dmabuf, buffer->attachment);
+	dma_resv_lock(dmabuf->resv, NULL);
+	dma_buf_unmap_attachment(attachment, buffer->table, DMA_BIDIRECTIONAL);
+	dma_buf_unpin(attachment);
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_detach(dmabuf, attachment);
 	dma_buf_put(dmabuf);
 	buffer->attachment = NULL;
 }

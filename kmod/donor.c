@@ -15,9 +15,8 @@
  * makes pages for a device that is bound to another driver, a GPU's, and stays so. Its memory is
  * in use: the pool is claimed as a whole and "allocate" removed. Only REGISTER leads to it.
  *
- * All of it ends when the device loses its driver; what p2pdma did is device-managed. A claim ends
- * with this module too, as that unbinding would wait for it for ever. The pages then stay, and
- * another load of the module may claim them again.
+ * All of it is device-managed, and ends when the device loses its driver. A claim ends with this
+ * module too. The pages then stay, and another load of the module may claim them again.
  *
  * udev hears of it by a change event of the PCI device: P2PDMA_USER=provider, P2PDMA_USER=none.
  */
@@ -25,10 +24,7 @@
 #include <linux/kobject.h>
 #include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
-#include <linux/module.h>
-#include <linux/pci-p2pdma.h>
 #include <linux/sizes.h>
-#include <linux/sysfs.h>
 
 #include "internal.h"
 
@@ -39,7 +35,7 @@ static int donor_bar = -1;
 module_param_named(bar, donor_bar, int, 0444);
 MODULE_PARM_DESC(bar, "BAR to give, 0 to 5; -1 (default): the largest that can be given");
 
-void donor_announce(struct pci_dev *pdev, bool provides)
+static void donor_announce(struct pci_dev *pdev, bool provides)
 {
 	char *event = provides ? "P2PDMA_USER=provider" : "P2PDMA_USER=none";
 	char *envp[] = { event, NULL };	/* not const: kobject_uevent_env() takes it so */
@@ -80,15 +76,15 @@ static bool donor_left_pages(struct pci_dev *pdev)
 
 /*
  * Asks in advance what the kernel would answer with a WARN or a bare errno: check_pfn_span() and
- * mhp_range_allowed() in mm/memory_hotplug.c, pagemap_range().
- *
- * Return: cause and cure in words, or NULL if the BAR can be given.
+ * mhp_range_allowed() in mm/memory_hotplug.c, pagemap_range(). Return: cause and cure in words, or
+ * NULL if the BAR can be given.
  */
 static const char *donor_refusal(struct pci_dev *pdev, int bar)
 {
 	struct range reach = mhp_get_pluggable_range(true);
 	resource_size_t start = pci_resource_start(pdev, bar);
 	resource_size_t len = pci_resource_len(pdev, bar);
+	int other;
 
 	if (!len)
 		return "the device does not have it; see lspci -v for those it has";
@@ -102,8 +98,17 @@ static const char *donor_refusal(struct pci_dev *pdev, int bar)
 		return "it is not aligned to 2 MiB; boot with pci=resource_alignment=21@ADDRESS";
 	if (start < reach.start || start + len - 1 > reach.end)
 		return "it lies beyond the kernel's linear map; boot with nokaslr";
-	if (donor_has_pages(pdev, bar) && !donor_left_pages(pdev))
+	if (donor_left_pages(pdev)) {
+		/* What will be claimed is all of the pool */
+		for (other = 0; other < PCI_STD_NUM_BARS; other++)
+			if (other != bar && donor_has_pages(pdev, other))
+				return "another BAR was provided before; name that one";
+		return NULL;
+	}
+	if (donor_has_pages(pdev, bar))
 		return "another driver has made pages for it; REGISTER may work as it is";
+	if (rcu_access_pointer(pdev->p2pdma))
+		return "its driver gives memory to p2pdma itself; REGISTER may work as it is";
 	return NULL;
 }
 
@@ -121,11 +126,9 @@ static int donor_choose_bar(struct pci_dev *pdev, int bar)
 		    (best < 0 || pci_resource_len(pdev, bar) > pci_resource_len(pdev, best)))
 			best = bar;
 	for (bar = from; bar <= to && best < 0; bar++)
-		if (from == to || pci_resource_flags(pdev, bar) & IORESOURCE_MEM)
+		if (from == to || pci_resource_len(pdev, bar))
 			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar,
 				&pdev->resource[bar], donor_refusal(pdev, bar));
-	if (best < 0 && from != to && !pci_select_bars(pdev, IORESOURCE_MEM))
-		pci_err(pdev, "it has no memory BAR to give; choose another device\n");
 	return best;
 }
 
@@ -144,108 +147,93 @@ static int donor_give(struct pci_dev *pdev, int bar)
 
 /* --- devices of other drivers --- */
 
-static int donor_claim(struct provider *provider, int bar)
-{
-	struct pci_dev *pdev = provider->pdev;
-	size_t length = pci_resource_len(pdev, bar);
-	void *claim;
+/* All of a device's pool, for nobody; a resource of the device */
+struct donor_claim {
+	void *memory;
+	size_t length;
+};
 
-	claim = pci_alloc_p2pmem(pdev, length);
-	if (claim && page_to_phys(virt_to_page(claim)) == pci_resource_start(pdev, bar)) {
-		provider->claim = claim;
-		provider->claim_length = length;
-		donor_announce(pdev, true);
-		return 0;
+static void donor_unclaim(struct device *dev, void *resource)
+{
+	struct donor_claim *claim = resource;
+
+	pci_free_p2pmem(to_pci_dev(dev), claim->memory, claim->length);
+	donor_announce(to_pci_dev(dev), false);
+}
+
+static int donor_claim(struct pci_dev *pdev, int bar)
+{
+	struct donor_claim *claim = devres_alloc(donor_unclaim, sizeof(*claim), GFP_KERNEL);
+
+	if (!claim)
+		return -ENOMEM;
+	claim->length = pci_resource_len(pdev, bar);
+	claim->memory = pci_alloc_p2pmem(pdev, claim->length);
+	if (!claim->memory) {
+		devres_free(claim);
+		pci_err(pdev, "BAR %d %pR: a part of it is taken already; end the programs that use p2pmem/allocate\n",
+			bar, &pdev->resource[bar]);
+		return -EBUSY;
 	}
-	if (claim)
-		pci_free_p2pmem(pdev, claim, length);
-	pci_err(pdev, "BAR %d %pR: a part of it is taken already; end the programs that use p2pmem/allocate\n",
-		bar, &pdev->resource[bar]);
-	return -EBUSY;
+	devres_add(&pdev->dev, claim);
+	donor_announce(pdev, true);
+	return 0;
 }
 
-void donor_unclaim(struct provider *provider)
+/* The unbinding of a device would wait for its claim for ever, if that outlived this module. */
+void donor_exit(void)
 {
-	pci_free_p2pmem(provider->pdev, provider->claim, provider->claim_length);
-	provider->claim = NULL;
-	donor_announce(provider->pdev, false);
+	struct pci_dev *pdev = NULL;
+
+	for_each_pci_dev(pdev) {
+		if (!rcu_access_pointer(pdev->p2pdma))
+			continue;
+		scoped_guard(device, &pdev->dev)
+			devres_release(&pdev->dev, donor_unclaim, NULL, NULL);
+	}
 }
 
-/*
- * A claim is for the whole pool, and takes "allocate" away: not from a driver that made its pool
- * itself, nor with other memory in it than ours.
- *
- * Return: as donor_refusal().
- */
-static const char *donor_pool_refusal(struct pci_dev *pdev, int bar)
-{
-	int other;
-
-	if (!rcu_access_pointer(pdev->p2pdma))
-		return NULL;
-	if (!donor_left_pages(pdev))
-		return "its driver gives memory to p2pdma itself; REGISTER may work as it is";
-	for (other = 0; other < PCI_STD_NUM_BARS; other++)
-		if (other != bar && donor_has_pages(pdev, other))
-			return "another BAR was provided before; name that one";
-	return NULL;
-}
-
-static int donor_provide(struct provider *provider, int bar)
+static int donor_provide(struct pci_dev *pdev, int bar)
 {
 	struct attribute allocate = { .name = "allocate" };
-	struct pci_dev *pdev = provider->pdev;
-	const char *refusal;
 	int rc;
 
+	guard(device)(&pdev->dev);
 	if (!device_is_bound(&pdev->dev)) {
 		/* Pages would be in the way of every driver: really_probe() in drivers/base/dd.c */
 		pci_err(pdev, "provide: no driver is bound to it; bind the one that exports its memory\n");
 		return -ENODEV;
 	}
-	if (provider->claim) {
+	if (devres_find(&pdev->dev, donor_unclaim, NULL, NULL)) {
 		pci_err(pdev, "provide: it is a provider already; nothing is to be done\n");
 		return -EEXIST;
 	}
 	bar = donor_choose_bar(pdev, bar);
 	if (bar < 0)
 		return bar;
-	refusal = donor_pool_refusal(pdev, bar);
-	if (refusal) {
-		pci_err(pdev, "provide: BAR %d: %s\n", bar, refusal);
-		return -EINVAL;
-	}
 	rc = donor_has_pages(pdev, bar) ? 0 : donor_give(pdev, bar);
 	/* Also where that failed: what there is of a pool is ours, for the next attempt */
 	sysfs_remove_file_from_group(&pdev->dev.kobj, &allocate, "p2pmem");
-	return rc ?: donor_claim(provider, bar);
+	return rc ?: donor_claim(pdev, bar);
 }
 
 static ssize_t provide_store(struct device_driver *driver, const char *text, size_t length)
 {
-	struct p2pdma_user_address address;
-	int bar = donor_bar, end = provider_parse(text, &address), rc;
 	struct pci_dev *pdev __free(pci_dev_put) = NULL;
-	struct provider *provider;
+	struct p2pdma_user_address address;
+	int bar = donor_bar, end = route_parse_address(text, &address);
 
 	if (end < 0 || (text[end] == ' ' ? kstrtoint(text + end + 1, 10, &bar) :
 				!sysfs_streq(text + end, ""))) {
 		pr_err("provide: \"%s\" is not ADDRESS [BAR], as in 0000:01:00.0 2\n", text);
 		return -EINVAL;
 	}
-	pdev = provider_device(&address);
+	pdev = call_device(&address);
 	if (!pdev) {
 		pr_err("provide: there is no device %s; see lspci -D\n", text);
 		return -ENODEV;
 	}
-	guard(device)(&pdev->dev);
-	provider = provider_get(pdev);
-	if (IS_ERR(provider))
-		return PTR_ERR(provider);
-	rc = donor_provide(provider, bar);
-	if (rc)
-		provider_put(provider);	/* else it is the claim's */
-	return rc ?: length;
+	return donor_provide(pdev, bar) ?: length;
 }
 static DRIVER_ATTR_WO(provide);
 
@@ -281,6 +269,11 @@ static int donor_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 }
 
+static void donor_remove(struct pci_dev *pdev)
+{
+	donor_announce(pdev, false);
+}
+
 static struct attribute *donor_attrs[] = {
 	&driver_attr_provide.attr,
 	&driver_attr_refresh.attr,
@@ -292,5 +285,6 @@ ATTRIBUTE_GROUPS(donor);
 struct pci_driver donor_driver = {
 	.name	= KBUILD_MODNAME,
 	.probe	= donor_probe,
+	.remove	= donor_remove,
 	.groups	= donor_groups,
 };

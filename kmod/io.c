@@ -4,33 +4,19 @@
  * A bio takes its memory from the table of the buffer, so nothing is looked up or pinned.
  *
  * What has to be given back when the DMA is over is given back by ki_complete, in whatever context
- * that runs: the provider, so that an unbind does not wait for a stopped process, and the freeze
+ * that runs: the memory, so that an unbind does not wait for a stopped process, and the freeze
  * protection of the file system, so that FIFREEZE does not. Only the result waits for the
  * submitter's task.
  */
 
-#include <linux/blkdev.h>
-#include <linux/bvec.h>
 #include <linux/cred.h>
-#include <linux/file.h>
 #include <linux/fsnotify.h>
 #include <linux/io_uring/cmd.h>
-#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
-#include <linux/slab.h>
-#include <linux/uio.h>
 #include <linux/workqueue.h>
 
 #include "internal.h"
-
-/* What user space asks for, after it can no longer change it */
-struct io_request {
-	u32 op;
-	u32 length;
-	u64 offset;
-	u64 position;
-};
 
 /*
  * One I/O under way. Its references are those of the submitter and of the completion: ext4 looks at
@@ -66,95 +52,50 @@ u64 io_in_flight(void)
 	return max(sum, 0L);
 }
 
-/* --- what is asked for --- */
-
-static int io_direction(const struct pair *pair, u32 op)
+/* What user space asks for, of which it can change nothing any more */
+static int io_prepare(struct io *io, struct pair *pair, u32 op, u64 offset, u64 position,
+		      u32 length)
 {
-	switch (op) {
-	case P2PDMA_USER_READ:
-		return pair->access & P2PDMA_USER_ACCESS_READ ? READ : -EBADF;
-	case P2PDMA_USER_WRITE:
-		return pair->access & P2PDMA_USER_ACCESS_WRITE ? WRITE : -EBADF;
-	default:
+	bool is_read = op == P2PDMA_USER_READ;
+
+	if (!is_read && op != P2PDMA_USER_WRITE)
 		return -EOPNOTSUPP;
-	}
-}
-
-/* Return: READ or WRITE, or a negative errno. */
-static int io_check(const struct pair *pair, const struct io_request *request)
-{
-	int rw = io_direction(pair, request->op);
-
-	if (rw < 0)
-		return rw;
-	if (!request->length || request->length > P2PDMA_USER_MAX_LENGTH)
+	if (!(pair->access & (is_read ? P2PDMA_USER_ACCESS_READ : P2PDMA_USER_ACCESS_WRITE)))
+		return -EBADF;
+	if (!length || length > P2PDMA_USER_MAX_LENGTH ||
+	    !buffer_holds(pair->buffer, offset, length) ||
+	    !IS_ALIGNED(offset, pair->memory_align) ||
+	    !IS_ALIGNED(position | length, pair->offset_align))
 		return -EINVAL;
-	if (!buffer_holds(pair->buffer, request->offset, request->length))
-		return -EINVAL;
-	if (!IS_ALIGNED(request->offset, pair->memory_align) ||
-	    !IS_ALIGNED(request->position | request->length, pair->offset_align))
-		return -EINVAL;
-	return rw;
-}
-
-/* Return: 0, or a negative errno if @request is not to be had. */
-static int io_prepare(struct io *io, struct pair *pair, const struct io_request *request)
-{
-	int rw = io_check(pair, request);
-
-	if (rw < 0)
-		return rw;
 	init_sync_kiocb(&io->kiocb, pair->target);
 	io->kiocb.ki_flags = pair->ki_flags;
-	io->kiocb.ki_pos = request->position;
+	io->kiocb.ki_pos = position;
 	io->pair = pair;
-	io->offset = request->offset;
-	io->length = request->length;
-	io->rw = rw;
+	io->offset = offset;
+	io->length = length;
+	io->rw = is_read ? READ : WRITE;
 	return 0;
 }
 
 /* --- beginning and ending --- */
 
-static bool io_is_file_write(const struct io *io)
-{
-	return io->rw == WRITE && S_ISREG(file_inode(io->pair->target)->i_mode);
-}
-
-/* kiocb_start_write(), which sleeps while the file system is frozen, and its trial */
-static int io_start_write(struct io *io, bool nonblock)
-{
-	struct super_block *sb = file_inode(io->pair->target)->i_sb;
-
-	if (!io_is_file_write(io))
-		return 0;
-	if (!nonblock) {
-		kiocb_start_write(&io->kiocb);
-		return 0;
-	}
-	if (!sb_start_write_trylock(sb))
-		return -EAGAIN;
-	/* As there: it is not this task that will give it back */
-	__sb_writers_release(sb, SB_FREEZE_WRITE);
-	return 0;
-}
-
-static void io_end_write(struct io *io)
-{
-	if (io_is_file_write(io))
-		kiocb_end_write(&io->kiocb);
-}
-
-/* The provider last: a frozen file system must not keep it from being unbound. */
+/* The memory last: a frozen file system must not keep its provider from being unbound. */
 static int io_begin(struct io *io, bool nonblock)
 {
-	struct buffer *buffer = io->pair->buffer;
-	int rc = io_start_write(io, nonblock);
+	struct inode *inode = file_inode(io->pair->target);
+	bool freezable = io->rw == WRITE && S_ISREG(inode->i_mode);
 
-	if (rc)
-		return rc;
-	if (!provider_enter(buffer->provider)) {
-		io_end_write(io);
+	if (freezable && !nonblock) {
+		kiocb_start_write(&io->kiocb);
+	} else if (freezable) {
+		if (!sb_start_write_trylock(inode->i_sb))
+			return -EAGAIN;
+		/* As there: it is not this task that will give it back */
+		__sb_writers_release(inode->i_sb, SB_FREEZE_WRITE);
+	}
+	if (!buffer_enter(io->pair->buffer)) {
+		if (freezable)
+			kiocb_end_write(&io->kiocb);
 		return -ENODEV;
 	}
 	this_cpu_inc(io_count);
@@ -165,38 +106,23 @@ static int io_begin(struct io *io, bool nonblock)
 static void io_end(struct io *io)
 {
 	this_cpu_dec(io_count);
-	provider_leave(io->pair->buffer->provider);
-	io_end_write(io);
+	buffer_leave(io->pair->buffer);
+	if (io->rw == WRITE && S_ISREG(file_inode(io->pair->target)->i_mode))
+		kiocb_end_write(&io->kiocb);
 }
 
 /* --- submission --- */
 
-static ssize_t io_call(struct io *io)
-{
-	const struct file_operations *fops = io->pair->target->f_op;
-	struct iov_iter iter;
-
-	if (!buffer_iter(io->pair->buffer, &iter, &io->part,
-			 io->rw == READ ? ITER_DEST : ITER_SOURCE, io->offset, io->length))
-		return -ENODEV;
-	if (io->rw == READ)
-		return fops->read_iter(&io->kiocb, &iter);
-	return fops->write_iter(&io->kiocb, &iter);
-}
-
 /*
- * Which submissions may not sleep: IOCB_NOWAIT says so. Larger I/O of a block device, see struct
+ * Of a submission that may not sleep: IOCB_NOWAIT says so. Larger I/O of a block device, see struct
  * pair, goes without, or io-wq would do all of it; it sleeps only where the device has no tags
  * left, or for dirty pages in the page cache, and these are looked for here.
  */
-static int io_may_sleep(struct io *io, bool nonblock)
+static int io_set_nowait(struct io *io)
 {
 	struct file *target = io->pair->target;
 	loff_t position = io->kiocb.ki_pos;
 
-	io->kiocb.ki_flags &= ~IOCB_NOWAIT;
-	if (!nonblock)
-		return 0;
 	if (!(target->f_mode & FMODE_NOWAIT))
 		return -EAGAIN;
 	if (io->length <= io->pair->nowait_length)
@@ -217,9 +143,19 @@ static int io_check_route(struct pair *pair, bool nonblock)
 	if (nonblock)
 		return -EAGAIN;
 	rc = route_check(pair);
-	if (rc >= 0)
-		return 0;
-	return rc == -ENODEV ? rc : -EREMOTEIO;
+	return rc >= 0 ? 0 : rc == -ENODEV ? rc : -EREMOTEIO;
+}
+
+static ssize_t io_call(struct io *io)
+{
+	const struct file_operations *fops = io->pair->target->f_op;
+	struct iov_iter iter;
+
+	if (!buffer_iter(io->pair->buffer, &iter, &io->part,
+			 io->rw == READ ? ITER_DEST : ITER_SOURCE, io->offset, io->length))
+		return -ENODEV;
+	return io->rw == READ ? fops->read_iter(&io->kiocb, &iter) :
+				fops->write_iter(&io->kiocb, &iter);
 }
 
 /*
@@ -232,7 +168,9 @@ static ssize_t io_start(struct io *io, bool nonblock)
 
 	rc = rw_verify_area(io->rw, io->pair->target, &io->kiocb.ki_pos, io->length);
 	rc = rc ?: io_check_route(io->pair, nonblock);
-	rc = rc ?: io_may_sleep(io, nonblock);
+	io->kiocb.ki_flags &= ~IOCB_NOWAIT;
+	if (nonblock)
+		rc = rc ?: io_set_nowait(io);
 	rc = rc ?: io_begin(io, nonblock);
 	if (rc)
 		return rc;
@@ -254,13 +192,12 @@ static ssize_t io_start(struct io *io, bool nonblock)
  */
 static bool io_went_buffered(const struct io *io, ssize_t bytes, bool queued)
 {
-	struct file *target = io->pair->target;
 	loff_t end = io->kiocb.ki_pos;
 
 	if (!(io->kiocb.ki_flags & IOCB_DIRECT))
 		return true;
 	return io->rw == WRITE && !queued &&
-	       filemap_range_has_page(target->f_mapping, end - bytes, end - 1);
+	       filemap_range_has_page(io->pair->target->f_mapping, end - bytes, end - 1);
 }
 
 static ssize_t io_conclude(const struct io *io, ssize_t result, bool queued)
@@ -271,25 +208,18 @@ static ssize_t io_conclude(const struct io *io, ssize_t result, bool queued)
 		fsnotify_access(io->pair->target);
 	else
 		fsnotify_modify(io->pair->target);
-	if (io_went_buffered(io, result, queued))
-		return result | P2PDMA_USER_RESULT_BUFFERED;
-	return result;
+	return io_went_buffered(io, result, queued) ? result | P2PDMA_USER_RESULT_BUFFERED : result;
 }
-
-/* --- synchronous --- */
 
 /* IO */
 int io_ioctl(struct call *call)
 {
 	struct p2pdma_user_io *args = call->args;
-	const struct io_request request = { args->op, args->length, args->offset, args->position };
 	struct io io;
 	ssize_t rc;
 
-	rc = io_prepare(&io, call->object, &request);
-	if (rc)
-		return rc;
-	rc = io_start(&io, false);
+	rc = io_prepare(&io, call->on->private_data, args->op, args->offset, args->position,
+			args->length) ?: io_start(&io, false);
 	if (rc < 0)
 		return rc;
 	rc = io_conclude(&io, rc, false);
@@ -360,57 +290,25 @@ static void io_retry(struct work_struct *work)
 	fput(pair_file);
 }
 
-static struct io *io_new(struct io_uring_cmd *cmd, const struct io_request *request)
-{
-	struct io *io = kmem_cache_alloc(io_cache, GFP_KERNEL);
-	int rc;
-
-	if (!io)
-		return ERR_PTR(-ENOMEM);
-	rc = io_prepare(io, cmd->file->private_data, request);
-	if (rc) {
-		kmem_cache_free(io_cache, io);
-		return ERR_PTR(rc);
-	}
-	io->cmd = cmd;
-	io->kiocb.ki_complete = io_complete;
-	io->kiocb.ki_flags |= IOCB_ALLOC_CACHE;
-	INIT_WORK(&io->retry, io_retry);
-	refcount_set(&io->refs, 2);
-	*io_uring_cmd_to_pdu(cmd, struct io *) = io;
-	return io;
-}
-
 /*
- * Where the command is to be read. When io_uring issues it again after -EAGAIN, or had a worker
- * issue it from the beginning, there is a copy; but in the former case 6.12 leaves cmd->sqe as it
- * was (io_uring_cmd() in io_uring/uring_cmd.c): in the queue, where the next command may be by now.
+ * Reads each field once: user space shares the submission queue and may change it at any time. When
+ * io_uring issues a command again after -EAGAIN, or had a worker issue it from the beginning, there
+ * is a copy; but in the former case 6.12 leaves cmd->sqe as it was (io_uring_cmd() in
+ * io_uring/uring_cmd.c): in the queue, where the next command may be by now.
  */
-static const struct io_uring_sqe *io_entry(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static int io_prepare_command(struct io *io, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	if (issue_flags & IO_URING_F_NONBLOCK)
-		return cmd->sqe;
-	return cmd_to_io_kiocb(cmd)->async_data;
-}
-
-/* Reads each field once: user space shares the submission queue and may change it at any time. */
-static int io_read_command(struct io_uring_cmd *cmd, unsigned int issue_flags,
-			   struct io_request *request)
-{
-	const struct io_uring_sqe *sqe = io_entry(cmd, issue_flags);
+	const struct io_uring_sqe *sqe = issue_flags & IO_URING_F_NONBLOCK ?
+					 cmd->sqe : cmd_to_io_kiocb(cmd)->async_data;
 	const struct p2pdma_user_cmd *args = io_uring_sqe_cmd(sqe);
 
 	if (cmd->flags & IORING_URING_CMD_FIXED || READ_ONCE(sqe->len) ||
-	    READ_ONCE(sqe->file_index) || READ_ONCE(sqe->buf_index) ||
-	    READ_ONCE(args->flags))
+	    READ_ONCE(sqe->file_index) || READ_ONCE(sqe->buf_index) || READ_ONCE(args->flags))
 		return -EOPNOTSUPP;
 	if (issue_flags & IO_URING_F_SQE128 && memchr_inv(sqe + 1, 0, sizeof(*sqe)))
 		return -EOPNOTSUPP;
-	request->op = cmd->cmd_op;
-	request->length = READ_ONCE(args->length);
-	request->offset = READ_ONCE(sqe->addr);
-	request->position = READ_ONCE(args->position);
-	return 0;
+	return io_prepare(io, cmd->file->private_data, cmd->cmd_op, READ_ONCE(sqe->addr),
+			  READ_ONCE(args->position), READ_ONCE(args->length));
 }
 
 /*
@@ -419,17 +317,21 @@ static int io_read_command(struct io_uring_cmd *cmd, unsigned int issue_flags,
  */
 int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct io_request request;
-	struct io *io;
+	struct io *io = kmem_cache_alloc(io_cache, GFP_KERNEL);
 	ssize_t rc;
 
-	rc = io_read_command(cmd, issue_flags, &request);
-	if (rc)
-		return rc;
-	io = io_new(cmd, &request);
-	if (IS_ERR(io))
-		return PTR_ERR(io);
-	rc = io_start(io, issue_flags & IO_URING_F_NONBLOCK);
+	if (!io)
+		return -ENOMEM;
+	refcount_set(&io->refs, 2);
+	rc = io_prepare_command(io, cmd, issue_flags);
+	if (!rc) {
+		io->cmd = cmd;
+		*io_uring_cmd_to_pdu(cmd, struct io *) = io;
+		INIT_WORK(&io->retry, io_retry);
+		io->kiocb.ki_complete = io_complete;
+		io->kiocb.ki_flags |= IOCB_ALLOC_CACHE;
+		rc = io_start(io, issue_flags & IO_URING_F_NONBLOCK);
+	}
 	if (rc != -EIOCBQUEUED) {
 		rc = io_conclude(io, rc, false);
 		io_put(io);	/* the completion's: it does not come */
@@ -437,8 +339,6 @@ int io_command(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	io_put(io);
 	return rc;
 }
-
-/* --- the module's share --- */
 
 int __init io_init(void)
 {
@@ -448,11 +348,9 @@ int __init io_init(void)
 	if (!io_cache)
 		return -ENOMEM;
 	io_workqueue = alloc_workqueue("p2pdma_user", WQ_UNBOUND, 0);
-	if (!io_workqueue) {
+	if (!io_workqueue)
 		kmem_cache_destroy(io_cache);
-		return -ENOMEM;
-	}
-	return 0;
+	return io_workqueue ? 0 : -ENOMEM;
 }
 
 void io_exit(void)

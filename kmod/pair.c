@@ -9,12 +9,8 @@
  */
 
 #include <linux/blk-integrity.h>
-#include <linux/blkdev.h>
-#include <linux/file.h>
 #include <linux/fileattr.h>
 #include <linux/magic.h>
-#include <linux/module.h>
-#include <linux/slab.h>
 #include <linux/stat.h>
 
 #include "internal.h"
@@ -22,27 +18,7 @@
 /* fs/xfs/libxfs/xfs_format.h has it, include/ does not */
 #define XFS_SUPER_MAGIC	0x58465342
 
-static atomic_long_t pair_total = ATOMIC_LONG_INIT(0);
-
-u64 pair_count(void)
-{
-	return atomic_long_read(&pair_total);
-}
-
-/* --- the policy --- */
-
-static int pair_check_file(const struct file *target)
-{
-	umode_t mode = file_inode(target)->i_mode;
-
-	if (!S_ISREG(mode) && !S_ISBLK(mode))
-		return -EINVAL;
-	if (!(target->f_flags & O_DIRECT) || target->f_flags & O_APPEND)
-		return -EINVAL;
-	if (!(target->f_mode & FMODE_CAN_ODIRECT))
-		return -EOPNOTSUPP;
-	return 0;
-}
+atomic_long_t pair_count = ATOMIC_LONG_INIT(0);
 
 /*
  * Files of these file systems lie on one device, sb->s_bdev, but for xfs files on a real-time
@@ -71,9 +47,8 @@ static int pair_check_filesystem(const struct file *target)
 static int pair_align_as_file(struct pair *pair)
 {
 	struct kstat stat = {};
-	int rc;
+	int rc = vfs_getattr_nosec(&pair->target->f_path, &stat, STATX_DIOALIGN, 0);
 
-	rc = vfs_getattr_nosec(&pair->target->f_path, &stat, STATX_DIOALIGN, 0);
 	if (rc)
 		return rc;
 	if (!(stat.result_mask & STATX_DIOALIGN) || !stat.dio_mem_align || !stat.dio_offset_align)
@@ -112,17 +87,20 @@ static bool pair_has_checksums(const struct block_device *bdev)
 /* Return: the kernel's distance, or a negative errno. */
 static int pair_check(struct pair *pair)
 {
-	struct file *target = pair->target;
+	const struct file *target = pair->target;
+	const struct inode *inode = file_inode(target);
 	int rc;
 
-	rc = pair_check_file(target);
-	if (rc)
-		return rc;
-	if (S_ISBLK(file_inode(target)->i_mode)) {
-		pair->bdev = file_bdev(target);
+	if ((!S_ISREG(inode->i_mode) && !S_ISBLK(inode->i_mode)) ||
+	    !(target->f_flags & O_DIRECT) || target->f_flags & O_APPEND)
+		return -EINVAL;
+	if (!(target->f_mode & FMODE_CAN_ODIRECT))
+		return -EOPNOTSUPP;
+	if (S_ISBLK(inode->i_mode)) {
+		pair->bdev = file_bdev(pair->target);
 		pair_align_as_device(pair);
 	} else {
-		pair->bdev = file_inode(target)->i_sb->s_bdev;
+		pair->bdev = inode->i_sb->s_bdev;
 		rc = pair_check_filesystem(target) ?: pair_align_as_file(pair);
 		if (rc)
 			return rc;
@@ -143,42 +121,12 @@ static void pair_take_modes(struct pair *pair)
 		pair->access |= P2PDMA_USER_ACCESS_WRITE;
 }
 
-/* --- making and ending --- */
-
-/* Takes over the reference to @target. */
-static struct pair *pair_new(struct file *buffer_file, struct file *target)
-{
-	struct pair *pair = kzalloc(sizeof(*pair), GFP_KERNEL_ACCOUNT);
-
-	if (!pair) {
-		fput(target);
-		return ERR_PTR(-ENOMEM);
-	}
-	pair->buffer = buffer_file->private_data;
-	pair->buffer_file = get_file(buffer_file);
-	pair->target = target;
-	pair_take_modes(pair);
-	atomic_long_inc(&pair_total);
-	return pair;
-}
-
 static void pair_free(struct pair *pair)
 {
 	fput(pair->target);
 	fput(pair->buffer_file);
 	kfree(pair);
-	atomic_long_dec(&pair_total);
-}
-
-/* --- the fd --- */
-
-static const struct call_op pair_ops[] = {
-	CALL_OP(P2PDMA_USER_IO, p2pdma_user_io, io_ioctl, false),
-};
-
-static long pair_ioctl(struct file *filp, unsigned int number, unsigned long arg)
-{
-	return call_dispatch(pair_ops, ARRAY_SIZE(pair_ops), filp, number, arg);
+	atomic_long_dec(&pair_count);
 }
 
 static int pair_release(struct inode *inode, struct file *filp)
@@ -187,9 +135,9 @@ static int pair_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static const struct file_operations pair_fops = {
+const struct file_operations pair_fops = {
 	.owner = THIS_MODULE,
-	.unlocked_ioctl = pair_ioctl,
+	.unlocked_ioctl = call_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.uring_cmd = io_command,
 	.release = pair_release,
@@ -199,26 +147,28 @@ static const struct file_operations pair_fops = {
 int pair_bind(struct call *call)
 {
 	struct p2pdma_user_bind *args = call->args;
-	struct file *target = fget(args->fd);
+	struct file *target __free(fput) = fget(args->fd);
 	struct pair *pair;
-	int distance, rc;
+	int rc;
 
 	if (!target)
 		return -EBADF;
-	pair = pair_new(call->filp, target);
-	if (IS_ERR(pair))
-		return PTR_ERR(pair);
-	distance = pair_check(pair);
-	rc = distance < 0 ? distance :
-	     call_open(call, "[p2pdma_user_pair]", &pair_fops, pair);
-	if (rc) {
-		pair_free(pair);
-		return rc;
-	}
-	args->out_fd = call->fd;
+	pair = kzalloc(sizeof(*pair), GFP_KERNEL_ACCOUNT);
+	if (!pair)
+		return -ENOMEM;
+	atomic_long_inc(&pair_count);
+	pair->buffer = call->on->private_data;
+	pair->buffer_file = get_file(call->on);
+	pair->target = get_file(target);
+	pair_take_modes(pair);
+	args->out_distance = pair_check(pair);
 	args->out_access = pair->access;
 	args->out_memory_align = pair->memory_align;
 	args->out_offset_align = pair->offset_align;
-	args->out_distance = distance;
-	return 0;
+	rc = args->out_distance < 0 ? args->out_distance :
+	     call_open(call, "[p2pdma_user_pair]", &pair_fops, pair);
+	if (rc)
+		pair_free(pair);
+	args->out_fd = call->fd;
+	return rc;
 }

@@ -13,15 +13,11 @@
  *	echo 9:0= > /sys/bus/pci/drivers/p2pdma_user/stack
  *
  * takes it back. Nothing here finds out about a member that was not named: where it has no route
- * its transfers fail or, behind an IOMMU that disagrees with the kernel, are lost. Where a stack
- * needs the data itself (RAID 5, encryption) the processor reads it from the device, slowly.
+ * its transfers fail or, behind an IOMMU that disagrees with the kernel, are lost. Where an array
+ * of md needs the data itself (RAID 4 to 6) the processor reads it from the device, slowly.
  */
 
-#include <linux/blkdev.h>
 #include <linux/cc_platform.h>
-#include <linux/file.h>
-#include <linux/pci-p2pdma.h>
-#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/swiotlb.h>
 
@@ -64,41 +60,36 @@ static bool route_is_encumbered(struct device *client)
 	       (client && is_swiotlb_force_bounce(client));
 }
 
-static int route_distance(struct provider *provider, struct device *client)
+static int route_distance(struct pci_dev *provider, struct device *client)
 {
-	int distance;
+	int distance = pci_p2pdma_distance(provider, client, false);
 
 	if (route_is_encumbered(client))
 		return -EOPNOTSUPP;
-	distance = pci_p2pdma_distance(provider->pdev, client, false);
 	return distance < 0 ? -EREMOTEIO : distance;
 }
 
-static int route_distance_to(struct provider *provider, const struct p2pdma_user_address *address)
+/*
+ * Those targets of device mapper that let the processor read the data, for encryption or checksums,
+ * do not promise not to sleep (DM_TARGET_NOWAIT), nor does what lies on them; nor do thin volumes,
+ * snapshots, mirrors and dm-multipath. Return: the largest distance to a function below a stack, or
+ * a negative errno.
+ */
+static int route_distance_to_stack(struct pci_dev *provider, struct gendisk *disk)
 {
-	struct pci_dev *client __free(pci_dev_put) = provider_device(address);
+	const struct route_member *member;
+	int distance = -EOPNOTSUPP, rc;
 
-	return client ? route_distance(provider, &client->dev) : -EREMOTEIO;
-}
-
-static bool route_is_of(const struct route_member *member, struct gendisk *disk)
-{
-	return member->disk == disk_devt(disk) && member->sequence == disk->diskseq;
-}
-
-/* Return: the largest distance to a function below a stack, or a negative errno. */
-static int route_distance_to_stack(struct provider *provider, struct gendisk *disk)
-{
-	int distance = -EOPNOTSUPP;
-	unsigned int i;
-
+	if (!(disk->queue->limits.features & BLK_FEAT_NOWAIT))
+		return distance;
 	guard(mutex)(&route_lock);
-	for (i = 0; i < route_count; i++) {
-		int rc;
+	for (member = route_members; member < route_members + route_count; member++) {
+		struct pci_dev *client __free(pci_dev_put) = NULL;
 
-		if (!route_is_of(&route_members[i], disk))
+		if (member->disk != disk_devt(disk) || member->sequence != disk->diskseq)
 			continue;
-		rc = route_distance_to(provider, &route_members[i].client);
+		client = call_device(&member->client);
+		rc = client ? route_distance(provider, &client->dev) : -EREMOTEIO;
 		if (rc < 0)
 			return rc;
 		distance = max(distance, rc);
@@ -109,23 +100,36 @@ static int route_distance_to_stack(struct provider *provider, struct gendisk *di
 /* Return: the kernel's distance from a buffer to its storage as it is now, or a negative errno. */
 int route_check(struct pair *pair)
 {
-	struct provider *provider = pair->buffer->provider;
 	int generation = atomic_read_acquire(&route_generation), distance;
+	struct pci_dev *provider = pair->buffer->provider;
 	struct gendisk *disk = pair->bdev->bd_disk;
 
-	if (!provider_enter(provider))
+	if (!buffer_enter(pair->buffer))
 		return -ENODEV;
-	if (blk_queue_pci_p2pdma(disk->queue))
-		distance = route_distance(provider, disk_to_dev(disk));
-	else
-		distance = route_distance_to_stack(provider, disk);
-	provider_leave(provider);
+	distance = blk_queue_pci_p2pdma(disk->queue) ?
+		   route_distance(provider, disk_to_dev(disk)) :
+		   route_distance_to_stack(provider, disk);
+	buffer_leave(pair->buffer);
 	if (distance >= 0)
 		WRITE_ONCE(pair->generation, generation);
 	return distance;
 }
 
 /* --- root's switches --- */
+
+/* Return: how many characters the address has that @text begins with, or a negative errno. */
+int route_parse_address(const char *text, struct p2pdma_user_address *address)
+{
+	unsigned int bus, device, function;
+	int end;
+
+	if (sscanf(text, "%x:%x:%x.%x%n", &address->domain, &bus, &device, &function, &end) != 4 ||
+	    bus > 0xff || device > 0x1f || function > 7)
+		return -EINVAL;
+	address->bus = bus;
+	address->devfn = PCI_DEVFN(device, function);
+	return end;
+}
 
 /* Learns which disk has @member's number now. */
 static int route_find_disk(struct route_member *member)
@@ -138,9 +142,7 @@ static int route_find_disk(struct route_member *member)
 		return PTR_ERR(file);
 	disk = file_bdev(file)->bd_disk;
 	member->sequence = disk->diskseq;
-	if (disk_devt(disk) != member->disk || blk_queue_pci_p2pdma(disk->queue))
-		return -EINVAL;
-	return 0;
+	return disk_devt(disk) != member->disk || blk_queue_pci_p2pdma(disk->queue) ? -EINVAL : 0;
 }
 
 /* Return: how many functions @text names, written to @members, or a negative errno. */
@@ -155,10 +157,10 @@ static int route_parse_members(const char *text, struct route_member *members)
 			return -ENOSPC;
 		members[count].disk = members[0].disk;
 		members[count].sequence = members[0].sequence;
-		end = provider_parse(text, &members[count].client);
+		end = route_parse_address(text, &members[count].client);
 		if (end < 0)
 			return end;
-		pdev = provider_device(&members[count].client);
+		pdev = call_device(&members[count].client);
 		if (!pdev || pdev->class != PCI_CLASS_STORAGE_EXPRESS)
 			return -ENODEV;
 		text += end;
@@ -167,21 +169,22 @@ static int route_parse_members(const char *text, struct route_member *members)
 	return count;
 }
 
-/* Replaces what was said of a disk by what @members say. */
-static int route_set(const struct route_member *members, int count)
+/* Replaces what was said of a disk by what @members say, which has room for all. */
+static int route_set(struct route_member *members, int count)
 {
-	unsigned int from, to = 0;
+	const dev_t disk = members->disk;
+	unsigned int i;
 
 	guard(mutex)(&route_lock);
-	for (from = 0; from < route_count; from++)
-		to += route_members[from].disk != members->disk;
-	if (to + count > ROUTE_MEMBERS)
-		return -ENOSPC;
-	for (from = 0, to = 0; from < route_count; from++)
-		if (route_members[from].disk != members->disk)
-			route_members[to++] = route_members[from];
-	memcpy(route_members + to, members, count * sizeof(*members));
-	route_count = to + count;
+	for (i = 0; i < route_count; i++) {
+		if (route_members[i].disk == disk)
+			continue;
+		if (count == ROUTE_MEMBERS)
+			return -ENOSPC;
+		members[count++] = route_members[i];
+	}
+	memcpy(route_members, members, count * sizeof(*members));
+	route_count = count;
 	return 0;
 }
 
@@ -219,22 +222,23 @@ static ssize_t stack_store(struct device_driver *driver, const char *text, size_
 
 static ssize_t stack_show(struct device_driver *driver, char *text)
 {
-	unsigned int i, at = 0;
+	const struct route_member *member;
+	dev_t last = 0;
+	int at = 0;
 
 	guard(mutex)(&route_lock);
-	for (i = 0; i < route_count; i++) {
-		const struct route_member *member = &route_members[i];
-
-		if (i && member->disk == member[-1].disk)
+	for (member = route_members; member < route_members + route_count; member++) {
+		if (member->disk == last)
 			at += sysfs_emit_at(text, at, ",");
 		else
-			at += sysfs_emit_at(text, at, "%s%u:%u=", i ? "\n" : "",
+			at += sysfs_emit_at(text, at, "%s%u:%u=", at ? "\n" : "",
 					    MAJOR(member->disk), MINOR(member->disk));
 		at += sysfs_emit_at(text, at, "%04x:%02x:%02x.%x", member->client.domain,
 				    member->client.bus, PCI_SLOT(member->client.devfn),
 				    PCI_FUNC(member->client.devfn));
+		last = member->disk;
 	}
-	return at + (i ? sysfs_emit_at(text, at, "\n") : 0);
+	return at + (at ? sysfs_emit_at(text, at, "\n") : 0);
 }
 
 struct driver_attribute driver_attr_stack = __ATTR_RW_MODE(stack, 0600);

@@ -63,7 +63,7 @@ pub enum What {
     CheckedByCpu,
     /// The filesystem would do buffered I/O in spite of `O_DIRECT`, and report success.
     SilentlyBuffered,
-    /// The p2pdma_user module takes no file of this filesystem.
+    /// The p2pdma_user module takes no file of this filesystem, or no such target of device mapper.
     BeyondModule,
     /// The file is open without `O_DIRECT`.
     Buffered,

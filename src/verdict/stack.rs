@@ -7,13 +7,14 @@ use crate::{
     control::STACK,
     machine::Facts,
     pci::Address,
-    storage::{Evidence, Layer, Source, Stack},
+    storage::{DmTarget, Evidence, Layer, LayerKind, Source, Stack},
 };
 
 /// `9:0=0000:01:00.0,0000:02:00.0`, as root tells the module which functions a stack ends in. `None` where it does not
-/// end in such alone.
+/// end in such alone, or where it takes a way that the module does not ([`may_sleep`](super::storage)).
 pub(super) fn line(stack: &Stack, layer: &Layer) -> Option<String> {
-    let passes = stack.layers().into_iter().all(|(_, layer)| layer.passes() == Some(true));
+    let takes = |layer: &Layer| layer.passes() == Some(true) && layer.kind != LayerKind::Dm(DmTarget::Multipath);
+    let passes = stack.layers().into_iter().all(|(_, layer)| takes(layer));
     let functions: Vec<_> = stack.functions().iter().map(ToString::to_string).collect();
     let number = layer.number.filter(|_| passes && !functions.is_empty())?;
     Some(format!("{number}={}", functions.join(",")))

@@ -9,7 +9,7 @@ use crate::{
     control::STACK,
     error::quoted,
     machine::{Access, DioAlignment, InodeFlags},
-    storage::{Evidence, Layer, LayerKind, Mount, Source, copy_without_holes},
+    storage::{DmTarget, Evidence, Layer, LayerKind, Mount, Source, copy_without_holes},
 };
 
 /// Everything that lies below a source and matters.
@@ -90,8 +90,23 @@ fn by_cpu(source: &Source, layer: &Layer) -> Option<Finding> {
     Some(if layer.is_block() { finding.only(Way::Module) } else { finding })
 }
 
-/// The module takes files of two filesystems, whose ways with direct I/O it knows (`pair_check_filesystem`, kmod/pair.c).
+/// What the module refuses for itself.
 fn beyond_module(source: &Source) -> Option<Finding> {
+    of_no_known_filesystem(source).or_else(|| may_sleep(source))
+}
+
+/// Of targets of device mapper that pass memory on, the module refuses one, since it may sleep as those do that read the bytes by
+/// CPU, and it cannot tell these apart (`route_distance_to_stack`, kmod/route.c).
+fn may_sleep(source: &Source) -> Option<Finding> {
+    let mut layers = source.stack().layers().into_iter().map(|(_, layer)| layer);
+    let layer = layers.find(|layer| layer.kind == LayerKind::Dm(DmTarget::Multipath))?;
+    let cause = format!("it lies on {layer}, whose queue may sleep, and the p2pdma_user module takes no such queue");
+    let refusal = Refusal::new(source, cause, "leave the paths to the nvme driver: boot with nvme_core.multipath=Y");
+    Some(Finding::new(What::BeyondModule, Severity::No, refusal).only(Way::Module).seen(layer.evidence.clone()))
+}
+
+/// The module takes files of two filesystems, whose ways with direct I/O it knows (`pair_check_filesystem`, kmod/pair.c).
+fn of_no_known_filesystem(source: &Source) -> Option<Finding> {
     let stack = source.stack();
     let (_, LayerKind::Filesystem(mount)) = stack.layers().first().map(|(depth, layer)| (*depth, &layer.kind))? else {
         return None;

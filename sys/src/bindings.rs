@@ -181,9 +181,9 @@ pub struct p2pdma_user_stats {
  extents, xfs real-time), or the processor computes checksums of the data (a namespace with
  protection information, unless integrity/read_verify and write_generate are 0), or the queue does
  not take peer memory (other transports; md, dm and multipath heads unless root named what lies
- below them in the driver's attribute stack), or the machine encrypts its memory or bounces all
- DMA. EREMOTEIO: the kernel has no route between the two devices, or to one of those that root
- named. ENODEV: the provider is gone.*/
+ below them in the driver's attribute stack; targets of dm that may sleep, encryption among them),
+ or the machine encrypts its memory or bounces all DMA. EREMOTEIO: the kernel has no route between
+ the two devices, or to one of those that root named. ENODEV: the provider is gone.*/
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, Eq)]
 pub struct p2pdma_user_bind {

@@ -81,27 +81,30 @@ place() {
 	device xio3130-downstream "id=$bus" "bus=$1" "chassis=$ports" "slot=$ports"
 }
 
+# What is written to an image is thrown away with the machine, so nothing need reach the host's disk.
+image() {
+	serials+=("$1")
+	qemu -drive "file=$images/$1,if=none,id=$1-image,format=raw,cache=unsafe,aio=$aio"
+}
+
 ssd() {
 	local name=$1 bus
 	place "$2"
 	shift 2
-	serials+=("$name")
-	# What is written to it is thrown away with the machine, so nothing need reach the host's disk.
-	qemu -drive "file=$images/$name,if=none,id=$name-image,format=raw,cache=unsafe"
+	image "$name"
 	device nvme "id=$name" "drive=$name-image" "serial=$name" "bus=$bus" "$@"
 }
 
 multipath() {
 	local name=$1 path=0 where bus
 	shift
-	serials+=("$name")
 	device nvme-subsys "id=$name-subsystem"
 	for where; do
 		place "$where"
 		device nvme "id=$name-path$path" "serial=$name" "subsys=$name-subsystem" "bus=$bus"
 		path=$((path + 1))
 	done
-	qemu -drive "file=$images/$name,if=none,id=$name-image,format=raw,cache=unsafe"
+	image "$name"
 	device nvme-ns "id=$name" "drive=$name-image" "bus=$name-path0" nsid=1 shared=on
 }
 

@@ -254,7 +254,7 @@ impl Pair {
         self.0.bound
     }
 
-    /// What the module refuses before it asks the file. Kernel: `io_check` in `kmod/io.c`.
+    /// What the module refuses before it asks the file. Kernel: `io_prepare` in `kmod/io.c`.
     pub(in crate::machine) fn check(&self, transfer: Transfer) -> Result<(), Errno> {
         let Binding { memory, bound, .. } = &*self.0;
         let Transfer { direction, offset, position, length } = transfer;

@@ -59,3 +59,15 @@ fn a_mirror_goes_on_with_the_ssd_that_is_left() {
     let findings = vec![What::QueueRefuses, What::NoNamespace];
     assert_eq!(summary(&verdict), (Answer::No, Answer::Yes, findings));
 }
+
+/// The module takes no queue that may sleep, whatever it is told of it.
+#[test]
+fn dm_multipath_is_no_for_either_way_and_nobody_is_told_to_name_it() {
+    let (mut mock, stack) = (raid(), "/sys/bus/pci/drivers/p2pdma_user/stack");
+    mock.facts_mut().file("/sys/devices/virtual/block/md0/dm/uuid", "mpath-nvme.1234\n");
+    mock.facts_mut().file(stack, "9:0=0000:03:00.0,0000:04:00.0\n");
+    let verdict = judge(&Source::of_block_device(&Machine::mock(mock), "/dev/md0").expect("its device"), PEER);
+    assert_eq!(summary(&verdict), (Answer::No, Answer::No, vec![What::QueueRefuses, What::BeyondModule]));
+    let cures = verdict.findings().map(|finding| finding.refusal.cure.clone()).collect::<Vec<_>>();
+    assert!(cures[1].contains("nvme_core.multipath=Y") && cures.iter().all(|cure| !cure.contains("echo")), "{cures:?}");
+}
