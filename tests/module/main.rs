@@ -11,6 +11,8 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 #![expect(clippy::cast_possible_truncation, reason = "the lengths of a test fit into any of the contract's fields")]
 
+mod awake;
+mod busy;
 mod calls;
 mod data;
 mod depth;
@@ -33,3 +35,4 @@ mod ring;
 mod rounds;
 mod route;
 mod stack;
+mod unusual;
