@@ -16,6 +16,7 @@ mod busy;
 mod calls;
 mod data;
 mod depth;
+mod encrypted;
 mod faults;
 mod files;
 mod garbage;
