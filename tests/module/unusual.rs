@@ -9,12 +9,14 @@ use crate::{
     register::agree_scattered,
 };
 
+/// An attribute of the SSD.
+fn disk(name: &str) -> String {
+    format!("/sys/block/{}/{name}", variable("P2PDMA_SSD").trim_start_matches("/dev/"))
+}
+
 /// Whether the processor makes (`write_generate`) and verifies (`read_verify`) the checksums of the SSD's blocks.
 fn check(name: &str, whether: bool) {
-    let ssd = variable("P2PDMA_SSD");
-    let disk = ssd.trim_start_matches("/dev/");
-    let path = format!("/sys/block/{disk}/integrity/{name}");
-    fs::write(path, u8::from(whether).to_string()).expect("protection information");
+    fs::write(disk(&format!("integrity/{name}")), u8::from(whether).to_string()).expect("protection information");
 }
 
 #[test]
@@ -34,6 +36,21 @@ fn on_unusual_drives_checksums_are_the_drives_alone_or_there_is_no_pair() {
     // What came from the GPU the drive has checksums of, and they are right.
     check("read_verify", true);
     host_read(&ssd(), 0, MIB);
+}
+
+/// Linux 6.12 has the processor make and verify them again when it looks at a namespace anew.
+#[test]
+#[ignore = "needs --topology unusual"]
+fn on_unusual_drives_what_a_rescan_switches_on_again_is_noticed() {
+    let _alone = alone();
+    let buffer = Buffer::of_gpu(MIB);
+    ["read_verify", "write_generate"].into_iter().for_each(|name| check(name, false));
+    buffer.bind(&ssd()).expect("a pair");
+    fs::write(disk("device/rescan_controller"), "1").expect("looked for");
+    eventually("the rescan", || {
+        fs::read_to_string(disk("integrity/read_verify")).expect("protection information").trim() == "1"
+    });
+    assert_eq!(buffer.bind(&ssd()).unwrap_err(), libc::EOPNOTSUPP);
 }
 
 /// The CMB is BAR 2, and the nvme driver gives it to p2pdma; the PMR is BAR 4.
