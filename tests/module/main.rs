@@ -36,4 +36,5 @@ mod ring;
 mod rounds;
 mod route;
 mod stack;
+mod strangers;
 mod unusual;
