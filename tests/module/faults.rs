@@ -268,8 +268,8 @@ fn each_allocation_of_naming_a_stack_may_fail() {
     sweep_switch("stack", &text, || attribute("stack", &format!("{}=", stack.number())).expect("taken back"));
 }
 
-/// But for those below `arch_add_memory`, the page tables and the memory map of the BAR: of these, Linux 6.12 writes to a table that
-/// it has not got (`alloc_low_page` in `arch/x86/mm/init.c`), and warns of a map that it has not got (`add_pages` in `init_64.c`).
+/// But for those below `arch_add_memory`, the page tables and the memory map of the BAR: Linux 6.12 writes to a table that it has
+/// not got (`alloc_low_page` in `arch/x86/mm/init.c`), and warns of a map that it has not got (`add_pages` in `init_64.c`).
 #[test]
 #[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
 fn each_allocation_of_provide_may_fail() {
