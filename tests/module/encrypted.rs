@@ -73,7 +73,9 @@ impl Encrypted {
 
 impl Drop for Encrypted {
     fn drop(&mut self) {
-        shell(&format!("umount {ROOT}"));
+        if !std::thread::panicking() {
+            shell(&format!("umount {ROOT}"));
+        }
     }
 }
 
