@@ -14,7 +14,7 @@ use p2pdma_sys::*;
 use crate::{
     calls::{Case, Ground, bytes, open_fds},
     files::file_on_ext4,
-    gpu::{StandIn, attribute, provide},
+    gpu::{Layout, StandIn, attribute, provide},
     log::Log,
     objects::*,
     ring::{Request, Ring},
@@ -243,8 +243,8 @@ fn each_allocation_of_each_command_may_fail() {
     }
 }
 
-/// Writes to one of root's switches; `undo` takes back what that did.
-fn sweep_switch(name: &'static str, text: &str, undo: impl Fn()) {
+/// Writes to one of root's switches; `undo` hears how that ended, and takes back what it did.
+fn sweep_switch(name: &'static str, text: &str, undo: impl Fn(Result<(), i32>)) {
     let path = format!("/sys/bus/pci/drivers/{DRIVER}/{name}");
     let prepare = || File::options().write(true).open(&path).expect("the attribute");
     let act = |file: &mut File| match file.write_at(text.as_bytes(), 0) {
@@ -252,7 +252,7 @@ fn sweep_switch(name: &'static str, text: &str, undo: impl Fn()) {
         Err(error) => Err(error.raw_os_error().expect("an errno")),
     };
     let settle = |_, result| {
-        undo();
+        undo(result);
         result
     };
     let injected = sweep(&mut FailNth::new(), prepare, act, settle);
@@ -265,9 +265,11 @@ fn each_allocation_of_naming_a_stack_may_fail() {
     let _alone = alone();
     let stack = Stack::linear();
     let text = format!("{}={}", stack.number(), variable("P2PDMA_SSD_ADDRESS"));
-    sweep_switch("stack", &text, || attribute("stack", &format!("{}=", stack.number())).expect("taken back"));
+    sweep_switch("stack", &text, |_| attribute("stack", &format!("{}=", stack.number())).expect("taken back"));
 }
 
+/// And what failed may be tried again at once, whatever there is of it.
+///
 /// But for those below `arch_add_memory`, the page tables and the memory map of the BAR: Linux 6.12 writes to a table that it has
 /// not got (`alloc_low_page` in `arch/x86/mm/init.c`), and warns of a map that it has not got (`add_pages` in `init_64.c`).
 #[test]
@@ -275,7 +277,9 @@ fn each_allocation_of_naming_a_stack_may_fail() {
 fn each_allocation_of_provide_may_fail() {
     let _alone = alone();
     let (gpu, _spared) = (RefCell::new(StandIn::new()), Spared::new("arch_add_memory"));
-    sweep_switch("provide", &variable("P2PDMA_GPU_ADDRESS"), || {
+    sweep_switch("provide", &variable("P2PDMA_GPU_ADDRESS"), |result| {
+        result.or_else(|_| provide()).expect("provided at the second attempt");
+        drop(gpu.borrow().register(0, MIB, Layout::default()));
         gpu.borrow().unbind();
         gpu.borrow_mut().rebind();
     });
