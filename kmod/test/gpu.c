@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A stand-in for a GPU driver, for tests: it owns a PCI device with memory
- * behind a BAR, and exports pieces of that memory as dma-bufs of the shape in
- * which NVIDIA's driver and amdgpu export theirs: scatter lists without pages,
- * their addresses from dma_map_resource() for the importer's device
- * (nv-dmabuf.c; drivers/gpu/drm/amd/amdgpu/amdgpu_vram_mgr.c).
+ * behind a BAR, and exports pieces of that memory as dma-bufs (gpu_export.c).
  *
  *	echo p2pdma_test_gpu > /sys/bus/pci/devices/ADDRESS/driver_override
  *	echo ADDRESS > /sys/bus/pci/drivers_probe
@@ -17,69 +14,26 @@
 
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
-#include <linux/dma-resv.h>
 #include <linux/fs.h>
 #include <linux/io.h>
-#include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/pci.h>
+#include <linux/pm_runtime.h>
 #include <linux/rwsem.h>
-#include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "gpu.h"
+#include "gpu_export.h"
 
 MODULE_IMPORT_NS(DMA_BUF);
 
-static bool gpu_dynamic;
-module_param_named(dynamic, gpu_dynamic, bool, 0644);
-MODULE_PARM_DESC(dynamic, "export with pin and unpin, as amdgpu; without (default), always pinned, as NVIDIA");
-
-static bool gpu_refuse_pin;
-module_param_named(refuse_pin, gpu_refuse_pin, bool, 0644);
-MODULE_PARM_DESC(refuse_pin, "a dynamic dma-buf cannot be pinned");
-
-static bool gpu_fail_map;
-module_param_named(fail_map, gpu_fail_map, bool, 0644);
-MODULE_PARM_DESC(fail_map, "mapping a dma-buf fails with -ENOMEM");
-
-static bool gpu_move;
-module_param_named(move, gpu_move, bool, 0644);
-MODULE_PARM_DESC(move, "a dynamic dma-buf moves to the host's memory when it is pinned, as amdgpu does it");
-
-static uint gpu_segment;
-module_param_named(segment, gpu_segment, uint, 0644);
-MODULE_PARM_DESC(segment, "bytes of an entry of a scatter list, a multiple of the page size; 0 (default): one entry");
-
-static uint gpu_gap;
-module_param_named(gap, gpu_gap, uint, 0644);
-MODULE_PARM_DESC(gap, "bytes of the BAR between two entries, a multiple of the page size");
-
-static bool gpu_reverse;
-module_param_named(reverse, gpu_reverse, bool, 0644);
-MODULE_PARM_DESC(reverse, "the entries come in the reverse order");
-
-static bool gpu_unaligned;
-module_param_named(unaligned, gpu_unaligned, bool, 0644);
-MODULE_PARM_DESC(unaligned, "entries begin 512 bytes behind their page");
-
-static bool gpu_readonly;
-module_param_named(readonly, gpu_readonly, bool, 0644);
-MODULE_PARM_DESC(readonly, "a dma-buf is opened for reading only, as DRM exports without DRM_RDWR");
-
-/* What there is now of each, and what there still was when a device was unbound */
-static int gpu_attached, gpu_pinned, gpu_mapped, gpu_left;
-module_param_named(attached, gpu_attached, int, 0444);
-module_param_named(pinned, gpu_pinned, int, 0444);
-module_param_named(mapped, gpu_mapped, int, 0444);
-module_param_named(left, gpu_left, int, 0444);
-static DEFINE_MUTEX(gpu_count_lock);
-
-#define GPU_BAR		2
+static bool gpu_own_pool;
+module_param_named(own_pool, gpu_own_pool, bool, 0644);
+MODULE_PARM_DESC(own_pool, "a device that is bound has its BAR given to p2pdma by this driver");
 
 /**
  * struct gpu - a device, as long as its node is open
@@ -96,245 +50,6 @@ struct gpu {
 	void __iomem *window;
 	struct miscdevice device;
 };
-
-/**
- * struct gpu_buffer - an exported piece of memory
- * @pdev: the device, with a reference
- * @start: its physical address
- * @length: in bytes
- * @segment: bytes of an entry
- * @stride: from the beginning of an entry to that of its neighbour in the BAR
- * @reverse: the entries come in the reverse order
- * @ram: where it goes when it is pinned; NULL if it stays
- */
-struct gpu_buffer {
-	struct pci_dev *pdev;
-	phys_addr_t start;
-	size_t length;
-	size_t segment;
-	size_t stride;
-	bool reverse;
-	void *ram;
-};
-
-static void gpu_count(int *of, int change)
-{
-	mutex_lock(&gpu_count_lock);
-	*of += change;
-	mutex_unlock(&gpu_count_lock);
-}
-
-/*
- * NVIDIA refuses importers that cannot do peer-to-peer; amdgpu would move the
- * memory to the host for them.
- */
-static int gpu_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
-{
-	struct gpu_buffer *buffer = dmabuf->priv;
-
-	if (attachment->importer_ops && !attachment->peer2peer)
-		return -EOPNOTSUPP;
-	if (pci_p2pdma_distance(buffer->pdev, attachment->dev, false) < 0)
-		return -EOPNOTSUPP;
-	gpu_count(&gpu_attached, 1);
-	return 0;
-}
-
-static void gpu_detach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
-{
-	gpu_count(&gpu_attached, -1);
-}
-
-static int gpu_pin(struct dma_buf_attachment *attachment)
-{
-	if (READ_ONCE(gpu_refuse_pin))
-		return -EBUSY;
-	gpu_count(&gpu_pinned, 1);
-	return 0;
-}
-
-static void gpu_unpin(struct dma_buf_attachment *attachment)
-{
-	gpu_count(&gpu_pinned, -1);
-}
-
-/*
- * Where nothing translates, the address is that of the bus, as with NVIDIA's skip_iommu. To map it
- * would make the kernel's DMA debugging object: it allows no second mapping of the same memory,
- * which the SSD's is while a dma-buf stays mapped.
- */
-static bool gpu_translates(struct device *dev)
-{
-	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
-
-	return domain && domain->type != IOMMU_DOMAIN_IDENTITY;
-}
-
-static dma_addr_t gpu_map_piece(struct device *dev, phys_addr_t start, size_t length,
-				enum dma_data_direction direction)
-{
-	if (!gpu_translates(dev))
-		return start;
-	return dma_map_resource(dev, start, length, direction, DMA_ATTR_SKIP_CPU_SYNC);
-}
-
-static void gpu_unmap_entries(struct dma_buf_attachment *attachment, struct sg_table *table,
-			      unsigned int count, enum dma_data_direction direction)
-{
-	struct scatterlist *entry;
-	unsigned int i;
-
-	if (!gpu_translates(attachment->dev))
-		return;
-	for_each_sg(table->sgl, entry, count, i)
-		dma_unmap_resource(attachment->dev, sg_dma_address(entry), sg_dma_len(entry),
-				   direction, DMA_ATTR_SKIP_CPU_SYNC);
-}
-
-static int gpu_map_entries(struct dma_buf_attachment *attachment, struct sg_table *table,
-			   enum dma_data_direction direction)
-{
-	struct gpu_buffer *buffer = attachment->dmabuf->priv;
-	phys_addr_t start = buffer->ram ? virt_to_phys(buffer->ram) : buffer->start;
-	struct scatterlist *entry;
-	unsigned int i;
-
-	for_each_sgtable_sg(table, entry, i) {
-		unsigned int at = buffer->reverse ? table->nents - 1 - i : i;
-		size_t length = min(buffer->segment, buffer->length - at * buffer->segment);
-		dma_addr_t address = gpu_map_piece(attachment->dev, start + at * buffer->stride,
-						   length, direction);
-
-		if (gpu_translates(attachment->dev) &&
-		    dma_mapping_error(attachment->dev, address)) {
-			gpu_unmap_entries(attachment, table, i, direction);
-			return -EIO;
-		}
-		sg_set_page(entry, NULL, length, 0);
-		sg_dma_address(entry) = address;
-		sg_dma_len(entry) = length;
-	}
-	return 0;
-}
-
-static struct sg_table *gpu_map(struct dma_buf_attachment *attachment,
-				enum dma_data_direction direction)
-{
-	struct gpu_buffer *buffer = attachment->dmabuf->priv;
-	struct sg_table *table;
-	int rc;
-
-	if (READ_ONCE(gpu_fail_map))
-		return ERR_PTR(-ENOMEM);
-	table = kzalloc(sizeof(*table), GFP_KERNEL);
-	if (!table)
-		return ERR_PTR(-ENOMEM);
-	rc = sg_alloc_table(table, DIV_ROUND_UP(buffer->length, buffer->segment), GFP_KERNEL);
-	if (rc)
-		goto free_table;
-	rc = gpu_map_entries(attachment, table, direction);
-	if (rc)
-		goto free_entries;
-	gpu_count(&gpu_mapped, 1);
-	return table;
-
-free_entries:
-	sg_free_table(table);
-free_table:
-	kfree(table);
-	return ERR_PTR(rc);
-}
-
-static void gpu_unmap(struct dma_buf_attachment *attachment, struct sg_table *table,
-		      enum dma_data_direction direction)
-{
-	gpu_unmap_entries(attachment, table, table->nents, direction);
-	sg_free_table(table);
-	kfree(table);
-	gpu_count(&gpu_mapped, -1);
-}
-
-static void gpu_buffer_free(struct gpu_buffer *buffer)
-{
-	if (buffer->ram)
-		free_pages_exact(buffer->ram, buffer->length);
-	pci_dev_put(buffer->pdev);
-	kfree(buffer);
-}
-
-static void gpu_release(struct dma_buf *dmabuf)
-{
-	gpu_buffer_free(dmabuf->priv);
-}
-
-static const struct dma_buf_ops gpu_static_ops = {
-	.attach		= gpu_attach,
-	.detach		= gpu_detach,
-	.map_dma_buf	= gpu_map,
-	.unmap_dma_buf	= gpu_unmap,
-	.release	= gpu_release,
-};
-
-static const struct dma_buf_ops gpu_dynamic_ops = {
-	.attach		= gpu_attach,
-	.detach		= gpu_detach,
-	.pin		= gpu_pin,
-	.unpin		= gpu_unpin,
-	.map_dma_buf	= gpu_map,
-	.unmap_dma_buf	= gpu_unmap,
-	.release	= gpu_release,
-};
-
-static struct gpu_buffer *gpu_buffer_new(struct gpu *gpu, u64 offset, u64 length)
-{
-	u64 size = pci_resource_len(gpu->pdev, GPU_BAR);
-	struct gpu_buffer *buffer;
-	u64 reach;
-
-	if (!length || !PAGE_ALIGNED(offset | length) || offset > size || length > size)
-		return ERR_PTR(-EINVAL);
-	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL);
-	if (!buffer)
-		return ERR_PTR(-ENOMEM);
-	buffer->pdev = pci_dev_get(gpu->pdev);
-	buffer->start = pci_resource_start(gpu->pdev, GPU_BAR) + offset;
-	buffer->start += READ_ONCE(gpu_unaligned) ? 512 : 0;
-	buffer->length = length;
-	buffer->segment = PAGE_ALIGN(READ_ONCE(gpu_segment)) ?: length;
-	buffer->stride = buffer->segment + PAGE_ALIGN(READ_ONCE(gpu_gap));
-	buffer->reverse = READ_ONCE(gpu_reverse);
-	reach = length + (length - 1) / buffer->segment * (buffer->stride - buffer->segment);
-	if (reach > size - offset) {
-		gpu_buffer_free(buffer);
-		return ERR_PTR(-EINVAL);
-	}
-	if (READ_ONCE(gpu_dynamic) && READ_ONCE(gpu_move)) {
-		buffer->ram = alloc_pages_exact(length, GFP_KERNEL);
-		if (!buffer->ram) {
-			gpu_buffer_free(buffer);
-			return ERR_PTR(-ENOMEM);
-		}
-	}
-	return buffer;
-}
-
-static struct dma_buf *gpu_export(struct gpu *gpu, u64 offset, u64 length)
-{
-	DEFINE_DMA_BUF_EXPORT_INFO(info);
-	struct gpu_buffer *buffer = gpu_buffer_new(gpu, offset, length);
-	struct dma_buf *dmabuf;
-
-	if (IS_ERR(buffer))
-		return ERR_CAST(buffer);
-	info.ops = READ_ONCE(gpu_dynamic) ? &gpu_dynamic_ops : &gpu_static_ops;
-	info.size = length;
-	info.flags = O_CLOEXEC | (READ_ONCE(gpu_readonly) ? O_RDONLY : O_RDWR);
-	info.priv = buffer;
-	dmabuf = dma_buf_export(&info);
-	if (IS_ERR(dmabuf))
-		gpu_buffer_free(buffer);
-	return dmabuf;
-}
 
 static void gpu_free(struct kref *kref)
 {
@@ -363,43 +78,42 @@ static int gpu_close(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* What no driver may do with pinned memory, and what a reset may do all the same */
-static int gpu_announce_move(int fd)
-{
-	struct dma_buf *dmabuf = dma_buf_get(fd);
-
-	if (IS_ERR(dmabuf))
-		return PTR_ERR(dmabuf);
-	dma_resv_lock(dmabuf->resv, NULL);
-	dma_buf_move_notify(dmabuf);
-	dma_resv_unlock(dmabuf->resv);
-	dma_buf_put(dmabuf);
-	return 0;
-}
-
-static long gpu_ioctl(struct file *file, unsigned int command, unsigned long argument)
+static int gpu_export_fd(struct gpu *gpu, const void __user *argument)
 {
 	struct p2pdma_test_gpu_export export;
-	struct gpu *gpu = file->private_data;
 	struct dma_buf *dmabuf;
 	int fd;
 
-	if (command == P2PDMA_TEST_GPU_MOVE)
-		return gpu_announce_move(argument);
-	if (command != P2PDMA_TEST_GPU_EXPORT)
-		return -ENOTTY;
-	if (copy_from_user(&export, (void __user *)argument, sizeof(export)))
+	if (copy_from_user(&export, argument, sizeof(export)))
 		return -EFAULT;
 	guard(rwsem_read)(&gpu->alive);
 	if (!gpu->window)
 		return -ENODEV;
-	dmabuf = gpu_export(gpu, export.offset, export.length);
+	dmabuf = gpu_export(gpu->pdev, export.offset, export.length);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	fd = dma_buf_fd(dmabuf, O_CLOEXEC);
 	if (fd < 0)
 		dma_buf_put(dmabuf);
 	return fd;
+}
+
+static long gpu_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	struct gpu *gpu = file->private_data;
+
+	switch (command) {
+	case P2PDMA_TEST_GPU_EXPORT:
+		return gpu_export_fd(gpu, (const void __user *)argument);
+	case P2PDMA_TEST_GPU_MOVE:
+		return gpu_announce_move(argument);
+	case P2PDMA_TEST_GPU_FINISH:
+		return gpu_finish(argument);
+	case P2PDMA_TEST_GPU_AWAKE:
+		return atomic_read(&gpu->pdev->dev.power.usage_count);
+	default:
+		return -ENOTTY;
+	}
 }
 
 static loff_t gpu_llseek(struct file *file, loff_t offset, int whence)
@@ -490,7 +204,9 @@ static int gpu_map_window(struct gpu *gpu)
 	if (rc)
 		return rc;
 	gpu->window = pcim_iomap(pdev, GPU_BAR, 0);
-	return gpu->window ? 0 : -ENOMEM;
+	if (!gpu->window)
+		return -ENOMEM;
+	return READ_ONCE(gpu_own_pool) ? pci_p2pdma_add_resource(pdev, GPU_BAR, 0, 0) : 0;
 }
 
 static int gpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -518,6 +234,8 @@ static int gpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (rc)
 		goto put;
 	pci_set_drvdata(pdev, gpu);
+	/* It may sleep as far as this driver is concerned; QEMU's device answers all the same. */
+	pm_runtime_put_noidle(&pdev->dev);
 	return 0;
 
 put:
@@ -529,7 +247,8 @@ static void gpu_remove(struct pci_dev *pdev)
 {
 	struct gpu *gpu = pci_get_drvdata(pdev);
 
-	gpu_count(&gpu_left, gpu_attached + gpu_pinned + gpu_mapped);
+	pm_runtime_get_noresume(&pdev->dev);
+	gpu_count_left();
 	misc_deregister(&gpu->device);
 	down_write(&gpu->alive);
 	gpu->window = NULL;

@@ -22,4 +22,10 @@ struct p2pdma_test_gpu_export {
 /* Tells who has attached to the dma-buf, whose fd is the argument, that it moves: pinned or not */
 #define P2PDMA_TEST_GPU_MOVE	_IO(0xb7, 0x81)
 
+/* Ends the work on the memory of the dma-buf, whose fd is the argument; EINVAL: there is none */
+#define P2PDMA_TEST_GPU_FINISH	_IO(0xb7, 0x82)
+
+/* Returns how many references keep the device from being suspended */
+#define P2PDMA_TEST_GPU_AWAKE	_IO(0xb7, 0x83)
+
 #endif

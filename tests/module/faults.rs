@@ -2,6 +2,7 @@
 //! `Documentation/fault-injection/fault-injection.rst`. Needs the debug kernel, which has failslab.
 
 use std::{
+    cell::RefCell,
     fmt,
     fs::{self, File},
     os::fd::{AsRawFd, RawFd},
@@ -13,7 +14,7 @@ use p2pdma_sys::*;
 use crate::{
     calls::{Case, Ground, bytes, open_fds},
     files::file_on_ext4,
-    gpu::{StandIn, attribute},
+    gpu::{Layout, StandIn, attribute, provide},
     log::Log,
     objects::*,
     ring::{Request, Ring},
@@ -32,12 +33,42 @@ struct FailNth {
     log: Log,
 }
 
+const KINDS: [&str; 3] = ["failslab", "fail_page_alloc", "fail_usercopy"];
+
+fn set(name: &str, value: &str) {
+    fs::write(format!("/sys/kernel/debug/{name}"), value).expect("fault injection, which the debug kernel has");
+}
+
+/// What a function of the kernel and those below it ask for does not fail, nor is it counted, as long as this lives.
+struct Spared;
+
+impl Spared {
+    fn new(function: &str) -> Self {
+        let text = fs::read_to_string("/proc/kallsyms").expect("the kernel's symbols");
+        let symbol = |line: &str| u64::from_str_radix(&line[..16], 16).expect("an address");
+        let line = text.lines().find(|line| line.ends_with(&format!(" T {function}"))).expect("the function");
+        let start = symbol(line);
+        let end = text.lines().map(symbol).filter(|&address| address > start).min().expect("another");
+        for kind in KINDS {
+            set(&format!("{kind}/reject-end"), &format!("{end:#x}"));
+            set(&format!("{kind}/reject-start"), &format!("{start:#x}"));
+        }
+        Self
+    }
+}
+
+impl Drop for Spared {
+    fn drop(&mut self) {
+        for kind in KINDS {
+            set(&format!("{kind}/reject-start"), "0");
+            set(&format!("{kind}/reject-end"), "0");
+        }
+    }
+}
+
 impl FailNth {
     fn new() -> Self {
-        let set = |name: &str, value: &str| {
-            fs::write(format!("/sys/kernel/debug/{name}"), value).expect("fault injection, which the debug kernel has");
-        };
-        for kind in ["failslab", "fail_page_alloc", "fail_usercopy"] {
+        for kind in KINDS {
             set(&format!("{kind}/verbose"), "1");
         }
         set("failslab/ignore-gfp-wait", "N");
@@ -212,24 +243,45 @@ fn each_allocation_of_each_command_may_fail() {
     }
 }
 
-/// Of root's switches. Not `provide`, whose allocations are the kernel's own for the pages of the BAR: Linux 6.12 warns where
-/// one of these fails (`add_pages` in `arch/x86/mm/init_64.c`).
-#[test]
-#[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
-fn each_allocation_of_naming_a_stack_may_fail() {
-    let _alone = alone();
-    let stack = Stack::linear();
-    let text = format!("{}={}", stack.number(), variable("P2PDMA_SSD_ADDRESS"));
-    let path = format!("/sys/bus/pci/drivers/{DRIVER}/stack");
+/// Writes to one of root's switches; `undo` hears how that ended, and takes back what it did.
+fn sweep_switch(name: &'static str, text: &str, undo: impl Fn(Result<(), i32>)) {
+    let path = format!("/sys/bus/pci/drivers/{DRIVER}/{name}");
     let prepare = || File::options().write(true).open(&path).expect("the attribute");
     let act = |file: &mut File| match file.write_at(text.as_bytes(), 0) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.raw_os_error().expect("an errno")),
     };
     let settle = |_, result| {
-        attribute("stack", &format!("{}=", stack.number())).expect("taken back");
+        undo(result);
         result
     };
     let injected = sweep(&mut FailNth::new(), prepare, act, settle);
-    report("a write to stack", true, &injected);
+    report(&format!("a write to {name}"), true, &injected);
+}
+
+#[test]
+#[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
+fn each_allocation_of_naming_a_stack_may_fail() {
+    let _alone = alone();
+    let stack = Stack::linear();
+    let text = format!("{}={}", stack.number(), variable("P2PDMA_SSD_ADDRESS"));
+    sweep_switch("stack", &text, |_| attribute("stack", &format!("{}=", stack.number())).expect("taken back"));
+}
+
+/// And what failed may be tried again at once, whatever there is of it.
+///
+/// But for those below `arch_add_memory`, the page tables and the memory map of the BAR: Linux 6.12 writes to a table that it has
+/// not got (`alloc_low_page` in `arch/x86/mm/init.c`), and warns of a map that it has not got (`add_pages` in `init_64.c`).
+#[test]
+#[ignore = "needs the debug kernel, which can fail allocations; tests/run has a stage for it"]
+fn each_allocation_of_provide_may_fail() {
+    let _alone = alone();
+    let (gpu, _spared) = (RefCell::new(StandIn::new()), Spared::new("arch_add_memory"));
+    sweep_switch("provide", &variable("P2PDMA_GPU_ADDRESS"), |result| {
+        result.or_else(|_| provide()).expect("provided at the second attempt");
+        drop(gpu.borrow().register(0, MIB, Layout::default()));
+        gpu.borrow().unbind();
+        gpu.borrow_mut().rebind();
+    });
+    provide().expect("provided");
 }

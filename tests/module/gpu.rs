@@ -34,22 +34,28 @@ pub(crate) fn provide() -> Result<(), i32> {
     attribute("provide", &variable("P2PDMA_GPU_ADDRESS"))
 }
 
-/// The GPU is the stand-in's until this is dropped; then it is the donor's again.
+/// A device, the GPU mostly, is the stand-in's until this is dropped; then it is again the driver's that it is of otherwise.
 pub(crate) struct StandIn {
     address: String,
+    usual: &'static str,
     window: Arc<File>,
 }
 
 impl StandIn {
     pub(crate) fn new() -> Self {
+        Self::of("GPU", DRIVER)
+    }
+
+    /// The device of a role, in place of its usual driver.
+    pub(crate) fn of(role: &str, usual: &'static str) -> Self {
         if !fs::exists(format!("/sys/module/{STAND_IN}")).expect("sysfs") {
             let module = format!("{}/{STAND_IN}.ko", variable("P2PDMA_MODULES"));
             assert!(Command::new("insmod").arg(module).status().expect("insmod").success());
         }
-        let address = variable("P2PDMA_GPU_ADDRESS");
+        let address = variable(&format!("P2PDMA_{role}_ADDRESS"));
         bind(&address, STAND_IN);
         let window = Self::open(&address);
-        Self { address, window }
+        Self { address, usual, window }
     }
 
     /// And it is a provider.
@@ -85,11 +91,25 @@ impl StandIn {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// One of the calls that take a number.
+    fn ask(&self, number: libc::c_ulong, argument: i32) -> i32 {
+        // SAFETY: no pointers.
+        unsafe { libc::ioctl(self.window.as_raw_fd(), 0xb7 << 8 | number, argument) }
+    }
+
     /// The driver moves what it exported, though it is pinned.
     pub(crate) fn announce_move(&self, dmabuf: &OwnedFd) {
-        // SAFETY: no pointers.
-        let result = unsafe { libc::ioctl(self.window.as_raw_fd(), 0xb7 << 8 | 0x81, dmabuf.as_raw_fd()) };
-        assert_eq!(result, 0);
+        assert_eq!(self.ask(0x81, dmabuf.as_raw_fd()), 0);
+    }
+
+    /// Memory that was exported `busy` is so no longer.
+    pub(crate) fn finish(&self, dmabuf: &OwnedFd) {
+        assert_eq!(self.ask(0x82, dmabuf.as_raw_fd()), 0);
+    }
+
+    /// How many references keep the device from being suspended.
+    pub(crate) fn awake(&self) -> i32 {
+        self.ask(0x83, 0)
     }
 
     /// A buffer of it, from `start` on, as the layout has it.
@@ -103,7 +123,7 @@ impl StandIn {
 
 impl Drop for StandIn {
     fn drop(&mut self) {
-        bind(&self.address, DRIVER);
+        bind(&self.address, self.usual);
     }
 }
 

@@ -11,9 +11,12 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 #![expect(clippy::cast_possible_truncation, reason = "the lengths of a test fit into any of the contract's fields")]
 
+mod awake;
+mod busy;
 mod calls;
 mod data;
 mod depth;
+mod encrypted;
 mod faults;
 mod files;
 mod garbage;
@@ -33,3 +36,5 @@ mod ring;
 mod rounds;
 mod route;
 mod stack;
+mod strangers;
+mod unusual;

@@ -9,7 +9,7 @@ use std::{
 
 use p2pdma_sys::*;
 
-use crate::{gpu::*, objects::*};
+use crate::{gpu::*, log::Log, objects::*};
 
 fn p2pmem(name: &str) -> Option<String> {
     let path = format!("/sys/bus/pci/devices/{}/p2pmem/{name}", variable("P2PDMA_GPU_ADDRESS"));
@@ -91,8 +91,43 @@ fn refresh_takes_a_1_and_nothing_else() {
     attribute("refresh", "1\n").expect("refreshed");
 }
 
+/// Refused, and the log says so in these words.
+pub(crate) fn refused_in_words(text: &str, words: &str) {
+    let mut log = Log::open();
+    assert_eq!(attribute("provide", text), Err(libc::EINVAL), "{text}");
+    let log = log.read();
+    assert!(log.iter().any(|line| line.contains(words)), "{text}: {log:?}");
+}
+
+#[test]
+fn a_pool_that_a_driver_made_itself_stays_the_drivers() {
+    let _alone = alone();
+    let mut gpu = StandIn::new();
+    let _parameter = Parameter::set("own_pool", 1);
+    gpu.unbind();
+    gpu.rebind();
+    let address = variable("P2PDMA_GPU_ADDRESS");
+    for text in [address.clone(), format!("{address} 2")] {
+        refused_in_words(&text, "another driver has made pages for it; REGISTER may work as it is");
+    }
+    drop(gpu.register(0, MIB, Layout::default()));
+    assert!(is_there("allocate"));
+    assert_eq!(p2pmem("available"), Some((64 * MIB).to_string()));
+}
+
 fn module(command: &str, argument: &str) {
     assert!(Command::new(command).arg(argument).status().expect(command).success(), "{command}");
+}
+
+pub(crate) fn unload() {
+    eventually("the end of all uses", || {
+        fs::read_to_string("/sys/module/p2pdma_user/refcnt").expect("a count").trim() == "0"
+    });
+    module("rmmod", "p2pdma_user");
+}
+
+pub(crate) fn load() {
+    module("insmod", &format!("{}/p2pdma_user.ko", variable("P2PDMA_MODULES")));
 }
 
 #[test]
@@ -100,14 +135,11 @@ fn a_module_that_comes_back_finds_the_pages_and_claims_them_again() {
     let _alone = alone();
     let (mut gpu, events) = (StandIn::provided(), Events::new());
     drop(gpu.register(0, MIB, Layout::default()));
-    eventually("the end of all uses", || {
-        fs::read_to_string("/sys/module/p2pdma_user/refcnt").expect("a count").trim() == "0"
-    });
-    module("rmmod", "p2pdma_user");
+    unload();
     assert_eq!(events.values(), ["none"]);
     assert_eq!(p2pmem("available"), Some((64 * MIB).to_string()), "given back");
     assert!(!is_there("allocate"));
-    module("insmod", &format!("{}/p2pdma_user.ko", variable("P2PDMA_MODULES")));
+    load();
     let dmabuf = gpu.export(0, MIB).expect("a dma-buf");
     register(device("GPU"), &dmabuf).expect("the pages are there");
     assert!(events.values().is_empty(), "it is no provider yet");

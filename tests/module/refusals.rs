@@ -2,7 +2,12 @@
 
 use std::{fs::File, fs::OpenOptions, os::fd::AsRawFd, os::unix::fs::OpenOptionsExt};
 
-use io_uring::{opcode::UringCmd16, squeue::Entry, types::Fixed};
+use io_uring::{
+    IoUring,
+    opcode::{UringCmd16, UringCmd80},
+    squeue::{Entry, Entry128},
+    types::Fixed,
+};
 use p2pdma_sys::*;
 
 use crate::{
@@ -230,4 +235,25 @@ fn each_reserved_byte_of_a_command_is_refused() {
         let unknown = UringCmd16::new(Fixed(0), op).build();
         assert_eq!(ring.one(&unknown), -libc::EOPNOTSUPP);
     }
+}
+
+#[test]
+fn the_second_half_of_a_large_entry_is_reserved() {
+    let _alone = alone();
+    let (buffer, file) = (Buffer::of_gpu(4096), ssd());
+    let pair = buffer.bind(&file).expect("a pair");
+    let mut ring: IoUring<Entry128> = IoUring::builder().build(8).expect("a ring");
+    ring.submitter().register_files(&[pair.fd.as_raw_fd()]).expect("registered");
+    let mut result_with = |at: usize, byte: u8| {
+        let mut cmd = [0; 80];
+        cmd[8..12].copy_from_slice(&4096_u32.to_le_bytes());
+        cmd[at] |= byte;
+        let entry = UringCmd80::new(Fixed(0), P2PDMA_USER_READ).addr(Some(0)).cmd(cmd).build();
+        // SAFETY: it names no memory of this process.
+        unsafe { ring.submission().push(&entry) }.expect("room");
+        ring.submit_and_wait(1).expect("submitted");
+        ring.completion().next().expect("its end").result()
+    };
+    assert_eq!(result_with(16, 0), 4096);
+    (16..80).for_each(|at| assert_eq!(result_with(at, 1), -libc::EOPNOTSUPP, "byte {at}"));
 }

@@ -13,10 +13,7 @@ use p2pdma::{
     verdict::Way,
 };
 
-use super::{
-    DEADLINE, FILE, Ground, Job, PIECES, Plot, SHARE, SOON, adds_up, assert_moved, bytes, in_memory, is_whole, on_file,
-    provider,
-};
+use crate::ground::*;
 
 /// Leaks are counted for the whole process, so tests that leak run one after another.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -11,7 +11,7 @@ use p2pdma::{
     transfer::{Mover, Options, Piece, Policy, Queue, Summary},
 };
 
-use super::{DEADLINE, FILE, adds_up, at, bytes, in_memory, mock, on_file};
+use crate::ground::*;
 
 const OTHER: &str = "/data/more";
 
@@ -24,7 +24,7 @@ fn call(policy: Policy, fault: Option<(u64, Fault)>) {
     }
     let machine = Machine::mock(mock);
     let [first, second] = [FILE, OTHER].map(|path| File::open(&machine, path, Access::ReadWrite).expect("a file"));
-    let memory = Provider::find(&machine, super::provider()).and_then(|it| it.allocate(65_536)).expect("memory");
+    let memory = Provider::find(&machine, provider()).and_then(|it| it.allocate(65_536)).expect("memory");
     Copier::new().and_then(|mut copier| copier.write(&bytes(65_536, 100), &memory.all())).expect("a copy");
     let mover =
         Mover::new(Queue::new(&machine, Options::default().depth(4).deadline(DEADLINE)).expect("a queue"), policy);
@@ -109,8 +109,8 @@ fn memory_of_two_providers_is_never_mixed() {
     let machine = Machine::mock(mock);
     let file = File::open(&machine, FILE, Access::Read).expect("a file");
     let find = |address| Provider::find(&machine, address).expect("a provider");
-    let [one, two] = [super::provider(), second].map(|address| find(address).allocate(4096).expect("memory"));
-    let buffers = [0, 1].map(|_| find(super::provider()).allocate_buffer(4096).expect("a buffer"));
+    let [one, two] = [provider(), second].map(|address| find(address).allocate(4096).expect("memory"));
+    let buffers = [0, 1].map(|_| find(provider()).allocate_buffer(4096).expect("a buffer"));
     let mut mover = Mover::new(Queue::new(&machine, Options::default()).expect("a queue"), Policy::DirectOnly);
     for (bound, other) in [(&one, &two), (&two, &one), (&one, &buffers[0]), (&buffers[0], &buffers[1])] {
         let lane = mover.bind(&file, bound).expect("a lane");

@@ -8,7 +8,7 @@ use p2pdma::{
     transfer::{Mover, Options, Piece, Policy, Queue},
 };
 
-use super::{FILE, Ground, Plot, SHARE, bytes, in_memory, on_file};
+use crate::ground::*;
 
 fn another(ground: &Ground, policy: Policy) -> (File, Mover) {
     let file = File::open(&ground.machine, FILE, Access::ReadWrite).expect("the same file");

@@ -6,6 +6,7 @@
 #   switch SWITCH [ROOT-PORT]   a switch below a root port (made where none is named); its ports have no ACS
 #   host_bridge BRIDGE NUMBER   one more PCIe host bridge, its bus numbers from NUMBER on
 #   ssd NAME PLACE [PROPERTY..] an NVMe SSD of 512 MiB; NAME is its serial number
+#   namespace NAME PLACE PROPERTY..  an NVMe SSD of 512 MiB, each PROPERTY its namespace's (QEMU's nvme-ns)
 #   multipath NAME PLACE..      an NVMe SSD of 512 MiB with a controller at each PLACE; its namespace is a multipath head
 #   gpu NAME PLACE SIZE         a device with SIZE (as in 64M) of real memory behind its BAR 2
 #   machine PROPERTY..          more of -machine
@@ -93,6 +94,15 @@ ssd() {
 	shift 2
 	image "$name"
 	device nvme "id=$name" "drive=$name-image" "serial=$name" "bus=$bus" "$@"
+}
+
+namespace() {
+	local name=$1 bus
+	place "$2"
+	shift 2
+	image "$name"
+	device nvme "id=$name" "serial=$name" "bus=$bus"
+	device nvme-ns "drive=$name-image" "bus=$name" "$@"
 }
 
 multipath() {

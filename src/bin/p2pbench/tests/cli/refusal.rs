@@ -1,7 +1,7 @@
 //! What p2pbench does not do: the exit code, and the one line that says what, why, and what to do.
 //!
 //! One case for each refusal that a mock or recorded machine can give. Those that take a kernel are in
-//! `tests/guest/refusals.rs` and `tests/guest/stacks.rs`, those in the middle of a transfer in `tests/faults.rs`.
+//! `tests/guest/refusals.rs` and `tests/guest/stacks.rs`, those in the middle of a transfer in `tests/faults`.
 
 use std::fs;
 
