@@ -278,6 +278,17 @@ fn it_needs_no_environment() {
     assert_eq!(Outcome::new(output).status, 0);
 }
 
+/// A daemon may ignore the end of its children, and what it starts inherits that.
+#[test]
+fn it_gives_its_answer_also_where_whoever_started_it_ignores_its_children() {
+    for (machine, status) in [("mock", 0), ("mock:root-ports-intel", 1)] {
+        let mut ignoring = Command::new("env");
+        ignoring.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_p2pbench"), "--machine", machine, "check"]);
+        let outcome = Outcome::new(ignoring.output().expect("env"));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (status, ""), "{}", outcome.stdout);
+    }
+}
+
 /// A pipe that nobody writes to hangs whoever reads it, as a dead device does.
 #[test]
 fn a_machine_that_hangs_is_4_at_the_deadline() {
