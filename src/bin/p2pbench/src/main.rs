@@ -9,6 +9,7 @@ mod compare;
 mod explain;
 mod facts;
 mod failure;
+mod input;
 mod interrupt;
 mod machine;
 mod output;

@@ -123,6 +123,29 @@ fn a_path_that_turns_out_to_be_buffered_is_reported_as_bounced() {
     }
 }
 
+/// By a mapping no receipt tells it; the page cache does.
+#[test]
+fn a_filesystem_that_copies_in_silence_is_not_taken_for_direct_in_any_form() {
+    for more in ["", "--copy-to /dev/nvme1n1 --destructive", "--jobs 2 --repeats 3"] {
+        let options = format!("--source /dev/nvme0n1 --block 64k --size 4M --path direct,bounce {more}");
+        let (rows, end) = run(&options, u64::MAX, Fault::Withheld);
+        end.unwrap();
+        assert_eq!((rows[0].went, rows[0].suspect, rows[0].evidence.as_deref()), ("direct", false, Some("witnessed")));
+        let (rows, end) = run(&options, 5, Fault::Buffered);
+        end.unwrap();
+        assert_eq!((rows[0].went, rows[0].suspect, rows[0].evidence.as_deref()), ("SUSPECT", true, Some("inferred")));
+        assert!(!rows[1].suspect, "what goes through the host has nothing to hide");
+        let report = Report::new(&Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap()), rows, false);
+        let (text, page) = (table::table(&report), Page(&report).to_string());
+        assert!(
+            text.lines().filter(|line| line.starts_with(" direct ")).all(|line| line.contains(" SUSPECT ")),
+            "{text}"
+        );
+        assert!(text.contains("\nSUSPECT: the page cache of /dev/nvme0n1"), "{text}");
+        assert!(page.contains(">MOCK: SUSPECT<") && page.contains(">direct (SUSPECT)<"), "{page}");
+    }
+}
+
 #[test]
 fn each_pair_has_a_row_and_all_of_them_another_that_is_their_sum() {
     let options = "--source /dev/nvme0n1 --source /dev/nvme1n1 --block 64k --size 4M --jobs 2 --path direct,bounce";
@@ -182,13 +205,19 @@ fn interrupted_and_stuck(jobs: u64) {
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGINT).unwrap();
         std::time::Instant::now()
     });
-    let mut measured = Measured::default();
-    let end = super::measure(&Machine::mock(mock), &[workload(&options)], &mut measured);
+    let (machine, mut measured) = (Machine::mock(mock), Measured::default());
+    let end = super::measure(&machine, &[workload(&options)], &mut measured);
     let took = signal.join().unwrap().elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
     let line = end.unwrap_err().to_string();
     assert!(line.contains(&format!("interrupted: {jobs} operations still fly")), "{line}");
     assert!(measured.rows[0].bytes > 0 && measured.rows[0].cut_short && !measured.stuck.is_empty());
+    let provider = "0000:05:00.0".parse().unwrap();
+    let memory = Provider::find(&machine, provider).and_then(|provider| provider.allocate(1 << 20)).unwrap();
+    assert!(
+        matches!(fill(&memory), Err(Failure::Interrupted { .. })),
+        "what large memory is filled with takes its time"
+    );
     interrupt::forget();
 }
 

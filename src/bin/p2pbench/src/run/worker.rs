@@ -8,7 +8,7 @@ use std::{
 use p2pdma::{
     Error, Refusal,
     machine::Machine,
-    memory::{Copier, HostMemory, PeerSlice},
+    memory::Copier,
     storage::File,
     transfer::{OperationId, Options, Pair, Queue, Receipt},
 };
@@ -20,6 +20,7 @@ use super::{
     job::{Budget, Job, Offsets},
     numa::Pin,
     progress::Shared,
+    sight::Looks,
     tally::{Aside, Tally},
     witness::Witness,
 };
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     copier: Copier,
     pub(super) tally: Tally,
     pub(super) aside: Aside,
+    /// At the page cache, on the path where nothing may come into it.
+    looks: Option<Looks>,
     pin: Option<Pin>,
     /// Its device was waited for in vain.
     gave_up: bool,
@@ -80,7 +83,7 @@ impl Worker {
         let copy_to = ends.copy_to.map(|target| bind(&mut queue, target, ends, path)).transpose()?;
         let cache = (path == Path::PageCache).then(|| Cache::of(machine, file.clone(), part.range(job)));
         let copier = Copier::new()?;
-        let buffers = buffers(job, &ends.memory(job, number)?, path, &copier)?;
+        let buffers = Buffer::all(job, &ends.memory(job, number)?, path, &copier)?;
         Ok(Self {
             pair: ends.pair,
             queue,
@@ -95,6 +98,7 @@ impl Worker {
             copier,
             tally: Tally::new().map_err(std::io::Error::other)?,
             aside: Aside::default(),
+            looks: (path == Path::Direct).then(Looks::default),
             pin: ends.pin.clone(),
             gave_up: false,
         })
@@ -113,16 +117,35 @@ impl Worker {
         let pinned = self.pin.as_ref().map(Pin::enter).transpose();
         drop(turn.gate.read());
         let started = Instant::now();
+        self.begin_looking();
         let before = self.tally.bytes();
         let moved = |worker: &Self| turn.shared.moved(number, worker.tally.bytes() - before);
         let end = pinned.and_then(|_pinned| self.passes(turn.job, budget, &turn.shared, moved));
         self.tally.close_turn(started.elapsed().saturating_sub(self.aside.time));
+        if self.tally.bytes() > before {
+            self.look();
+        }
         let end = end.and_then(|()| self.leave());
         if end.is_err() {
             turn.shared.fail();
             self.settle();
         }
         end.err()
+    }
+
+    fn begin_looking(&mut self) {
+        let Self { aside, looks, queue, bound, copy_to, .. } = self;
+        if let Some(looks) = looks {
+            aside.spend(|| looks.begin(queue, pairs(bound, copy_to)));
+        }
+    }
+
+    /// Behind a turn: I/O that is direct in name alone fills the page cache, and its receipts do not say so.
+    fn look(&mut self) {
+        let Self { aside, looks, queue, bound, copy_to, tally, .. } = self;
+        if let Some(looks) = looks {
+            tally.seen = tally.seen.max(aside.spend(|| looks.end(queue, pairs(bound, copy_to))));
+        }
     }
 
     /// What it has left in the page cache would serve, and slow, the paths that come after it.
@@ -329,6 +352,11 @@ impl Worker {
     }
 }
 
+/// What a queue is bound to.
+fn pairs<'a>(bound: &'a Pair, copy_to: &'a Option<(File, Pair)>) -> impl Iterator<Item = &'a Pair> {
+    [bound].into_iter().chain(copy_to.iter().map(|(_, target)| target))
+}
+
 /// A file as a path uses it.
 fn bind(queue: &mut Queue, file: &File, ends: &Ends<'_>, path: Path) -> Result<(File, Pair), Failure> {
     let file = if path == Path::PageCache { file.buffered()? } else { file.clone() };
@@ -337,23 +365,6 @@ fn bind(queue: &mut Queue, file: &File, ends: &Ends<'_>, path: Path) -> Result<(
         Path::Bounce | Path::PageCache => queue.bind_host(&file)?,
     };
     Ok((file, pair))
-}
-
-/// What lies in host memory is touched, so that no turn pays for its pages.
-fn buffers(job: &Job, memory: &PeerSlice, path: Path, copier: &Copier) -> Result<Vec<Buffer>, Failure> {
-    let stages = match path {
-        Path::Direct => None,
-        Path::Bounce | Path::PageCache => Some(HostMemory::allocate(job.memory())?),
-    };
-    let length = job.memory() / job.depth() as usize;
-    let buffer = |index: usize| {
-        let range = index * length..(index + 1) * length;
-        let stage = stages.as_ref().map(|stages| stages.slice(range.clone())).transpose()?;
-        let peer = memory.slice(range)?;
-        stage.iter().try_for_each(|stage| copier.to_host(&peer, stage))?;
-        Ok(Buffer { peer, stage, holds: None })
-    };
-    (0..job.depth() as usize).map(buffer).collect()
 }
 
 fn submit(

@@ -111,6 +111,12 @@ fn a_minimum_is_held_against_what_was_measured_and_against_nothing_else() {
     assert!(first_line(&outcome).starts_with("MOCK  FAIL  slow 0000:03:00.0 -> 0000:05:00.0"), "{}", outcome.stdout);
     let (_directory, file) = expectation(|text| text + &minimum("0.000001"));
     assert_eq!(check("mock", &format!("--expect {file} --measured {run}")).status, 0);
+    for copied in [("\"suspect\": false", "\"suspect\": true"), ("\"bytes_bounced\": 0", "\"bytes_bounced\": 512")] {
+        assert!(measured.stdout.contains(copied.0), "{}", measured.stdout);
+        fs::write(&run, measured.stdout.replace(copied.0, copied.1)).expect("a measurement");
+        let outcome = check("mock", &format!("--expect {file} --measured {run}"));
+        assert!(first_line(&outcome).contains("warning: not_measured"), "{}", outcome.stdout);
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ mod scale;
 use std::fmt;
 
 use super::{
+    column::{COLUMNS, Column},
     report::{Report, Row},
-    table::{HEADER, is_number, notes},
+    table::notes,
 };
 use crate::text::escape;
 use figures::Group;
@@ -55,8 +56,7 @@ impl Page<'_> {
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>bytes</th>")?;
         for column in self.columns() {
-            let number = if is_number(column) { " class=\"number\"" } else { "" };
-            write!(f, "<th{number}>{}</th>", HEADER[column])?;
+            write!(f, "<th{}>{}</th>", class(column), column.name)?;
         }
         writeln!(f, "</tr></thead>\n<tbody>")?;
         self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
@@ -64,20 +64,18 @@ impl Page<'_> {
     }
 
     /// Without what the first cell of a row says, and without the names, where there are none.
-    fn columns(&self) -> impl Iterator<Item = usize> {
+    fn columns(&self) -> impl Iterator<Item = &'static Column> {
         let named = self.0.rows().iter().any(|row| row.run.is_some());
-        (0..HEADER.len()).filter(move |&column| HEADER[column] != "went" && (named || HEADER[column] != "run"))
+        COLUMNS.iter().filter(move |column| column.name != "went" && (named || column.name != "run"))
     }
 
     fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
-        let class = if row.bytes_bounced > 0 { " class=\"bounced\"" } else { "" };
+        let bounced = if row.bytes_bounced > 0 || row.suspect { " class=\"bounced\"" } else { "" };
         let mock = if self.0.is_mock() { "MOCK: " } else { "" };
         let way = escape(&row.way_taken());
-        write!(f, "<tr><td{class} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
-        let cells = row.cells();
+        write!(f, "<tr><td{bounced} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
         for column in self.columns() {
-            let number = if is_number(column) { " class=\"number\"" } else { "" };
-            write!(f, "<td{number}>{}</td>", escape(&cells[column]))?;
+            write!(f, "<td{}>{}</td>", class(column), escape(&(column.cell)(row)))?;
         }
         writeln!(f, "</tr>")
     }
@@ -93,6 +91,10 @@ impl Page<'_> {
     }
 }
 
+fn class(column: &Column) -> &'static str {
+    if column.is_number { " class=\"number\"" } else { "" }
+}
+
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
@@ -100,8 +102,9 @@ impl fmt::Display for Page<'_> {
         self.table(f)?;
         writeln!(
             f,
-            "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory. Latency is from \
-                     submission to receipt, with always as many in flight as the depth says; with a bounce, to the end of the copy.</p>"
+            "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory, or may have. Latency is from \
+                     submission to receipt, with always as many in flight as the depth says; with a bounce, to the end of the copy. Prepare, submit and \
+                     complete are medians of one operation in 128: before, in and after what the device does.</p>"
         )?;
         notes(self.0).iter().try_for_each(|note| writeln!(f, "<p>{}</p>", escape(note)))?;
         self.plots(f)?;
