@@ -167,9 +167,9 @@ mod tests {
 
         #[test]
         fn any_command_line_is_taken_or_refused_in_one_line(words in proptest::collection::vec(word(), 0..8)) {
-            let words = std::iter::once("p2pbench".to_owned()).chain(words);
-            if let Err(error) = Cli::try_parse_from(words) {
-                let line = crate::in_one_line(&error);
+            let words: Vec<String> = std::iter::once("p2pbench".to_owned()).chain(words).collect();
+            if let Err(error) = Cli::try_parse_from(&words) {
+                let line = crate::in_one_line(&error, &words);
                 prop_assert!(!error.use_stderr() || !line.contains(['\n', '\r']), "{line:?}");
             }
         }

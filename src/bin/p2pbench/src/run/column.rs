@@ -2,7 +2,7 @@
 
 use super::{
     limit::Limit,
-    report::{Latency, Row},
+    report::{self, Row},
     traffic::Traffic,
 };
 
@@ -10,13 +10,13 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    kind: Kind,
     /// Whether it holds figures.
     pub(super) is_number: bool,
     pub(super) cell: fn(&Row) -> String,
 }
 
-/// Where a column is shown, but for the page, which has all of them.
+/// What a column tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// What a row is of: in every table, so that no figure stands without it.
@@ -27,14 +27,18 @@ pub(super) enum Kind {
     Rate,
     /// How long an operation took.
     Latency,
-    /// On the page alone.
-    More,
+    /// With what, in part.
+    Parts,
+    /// Whose processor time it took.
+    Cost,
+    /// Which way the bytes went, and what says so.
+    Proof,
 }
 
-use Kind::{More, Rate, Work};
+use Kind::{Cost, Latency, Parts, Proof, Rate, Work};
 
 /// In their order.
-pub(super) const COLUMNS: [Column; 34] = [
+const COLUMNS: [Column; 34] = [
     text(Work, "run", |row| row.run.clone().unwrap_or_else(none)),
     text(Kind::Row, "path", |row| row.path.into()),
     text(Kind::Row, "went", |row| row.went.into()),
@@ -51,27 +55,45 @@ pub(super) const COLUMNS: [Column; 34] = [
     number(Rate, "+- %", deviation),
     number(Rate, "IOPS", |row| format!("{:.0}", row.iops)),
     number(Rate, "CPU s/GB", |row| per_gigabyte(user(row).zip(system(row)).map(|(user, system)| user + system))),
-    number(More, "CPU %", |row| limits(row, |[_, cpu, _]| cpu)),
+    number(Cost, "CPU %", |row| limits(row, |[_, cpu, _]| cpu)),
     number(Rate, "link %", |row| limits(row, |[.., link]| link)),
     text(Rate, "limit", |row| limits(row, |[met, ..]| met)),
     number(Rate, "mem B/B", |row| row.host_memory.as_ref().map_or_else(none, Traffic::cell)),
-    number(Kind::Latency, "p50 us", |row| one_digit(row.latency_us.p50)),
-    number(Kind::Latency, "p90 us", |row| one_digit(row.latency_us.p90)),
-    number(Kind::Latency, "p99 us", |row| one_digit(row.latency_us.p99)),
-    number(Kind::Latency, "p99.9 us", |row| one_digit(row.latency_us.p999)),
-    number(Kind::Latency, "max us", |row| one_digit(row.latency_us.max)),
-    number(More, "prepare us", |row| median(row.prepare_us.as_ref())),
-    number(More, "submit us", |row| median(row.submit_us.as_ref())),
-    number(More, "complete us", |row| median(row.complete_us.as_ref())),
-    number(More, "user s/GB", |row| per_gigabyte(user(row))),
-    number(More, "system s/GB", |row| per_gigabyte(system(row))),
-    number(More, "kernel threads s/GB", |row| per_gigabyte(row.cpu_kernel_threads_seconds_per_gb)),
-    text(More, "synced", |row| row.synced.map_or_else(none, |synced| if synced { "yes" } else { "no" }.to_owned())),
-    number(More, "bytes direct", |row| row.bytes_direct.to_string()),
-    number(More, "bytes bounced", |row| row.bytes_bounced.to_string()),
-    text(More, "evidence", |row| row.evidence.clone().unwrap_or_else(none)),
-    number(More, "bytes verified", |row| row.bytes_verified.map_or_else(none, |bytes| bytes.to_string())),
+    number(Latency, "p50 us", |row| one_digit(row.latency_us.p50)),
+    number(Latency, "p90 us", |row| one_digit(row.latency_us.p90)),
+    number(Latency, "p99 us", |row| one_digit(row.latency_us.p99)),
+    number(Latency, "p99.9 us", |row| one_digit(row.latency_us.p999)),
+    number(Latency, "max us", |row| one_digit(row.latency_us.max)),
+    number(Parts, "prepare us", |row| median(row.prepare_us.as_ref())),
+    number(Parts, "submit us", |row| median(row.submit_us.as_ref())),
+    number(Parts, "complete us", |row| median(row.complete_us.as_ref())),
+    number(Cost, "user s/GB", |row| per_gigabyte(user(row))),
+    number(Cost, "system s/GB", |row| per_gigabyte(system(row))),
+    number(Cost, "kernel threads s/GB", |row| per_gigabyte(row.cpu_kernel_threads_seconds_per_gb)),
+    text(Proof, "synced", |row| row.synced.map_or_else(none, |synced| if synced { "yes" } else { "no" }.to_owned())),
+    number(Proof, "bytes direct", |row| row.bytes_direct.to_string()),
+    number(Proof, "bytes bounced", |row| row.bytes_bounced.to_string()),
+    text(Proof, "evidence", |row| row.evidence.clone().unwrap_or_else(none)),
+    number(Proof, "bytes verified", |row| row.bytes_verified.map_or_else(none, |bytes| bytes.to_string())),
 ];
+
+/// What all rows have in common, and what it is.
+pub(super) fn common(rows: &[Row]) -> Vec<(&'static str, String)> {
+    let common = COLUMNS.iter().filter(|column| is_common(column, rows));
+    let said = rows.first().into_iter().flat_map(|row| common.clone().map(|column| (column.name, (column.cell)(row))));
+    said.filter(|(_, cell)| cell != NOTHING).collect()
+}
+
+/// Those of a table that tells this: without what is in common, and what no row has.
+pub(super) fn of(kinds: &[Kind], rows: &[Row]) -> Vec<&'static Column> {
+    let takes = |column: &&Column| [Kind::Row, Work].iter().chain(kinds).any(|kind| *kind == column.kind);
+    let says = |column: &&Column| rows.iter().any(|row| (column.cell)(row) != NOTHING);
+    COLUMNS.iter().filter(takes).filter(says).filter(|column| !is_common(column, rows)).collect()
+}
+
+fn is_common(column: &Column, rows: &[Row]) -> bool {
+    column.kind == Work && rows.windows(2).all(|two| (column.cell)(&two[0]) == (column.cell)(&two[1]))
+}
 
 const fn text(kind: Kind, name: &'static str, cell: fn(&Row) -> String) -> Column {
     Column { name, kind, is_number: false, cell }
@@ -82,7 +104,7 @@ const fn number(kind: Kind, name: &'static str, cell: fn(&Row) -> String) -> Col
 }
 
 /// What stands where a row has no value.
-pub(super) const NOTHING: &str = "-";
+const NOTHING: &str = "-";
 
 fn none() -> String {
     NOTHING.to_owned()
@@ -92,7 +114,7 @@ fn one_digit(microseconds: f64) -> String {
     format!("{microseconds:.1}")
 }
 
-fn median(latency: Option<&Latency>) -> String {
+fn median(latency: Option<&report::Latency>) -> String {
     latency.map_or_else(none, |latency| one_digit(latency.p50))
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
-    column::{self, COLUMNS, Column, Kind},
+    column::{self, Column, Kind},
     numa::Placement,
     report::{Report, Row},
     traffic::Traffic,
@@ -13,20 +13,11 @@ use super::{
 /// them what no column has room for.
 pub(super) fn table(report: &Report) -> String {
     let rows = report.rows();
-    let Some(first) = rows.first() else { return String::new() };
-    let is_common = |column: &Column| {
-        column.kind == Kind::Work && rows.iter().all(|row| (column.cell)(row) == (column.cell)(first))
-    };
-    let common = COLUMNS.iter().filter(|column| is_common(column)).map(|column| (column.name, (column.cell)(first)));
-    let said: Vec<String> =
-        common.filter(|(_, cell)| cell != column::NOTHING).map(|(name, cell)| format!("{name} {cell}")).collect();
-    let of = |kind: Kind| {
-        let says = |column: &Column| rows.iter().any(|row| (column.cell)(row) != column::NOTHING);
-        let takes = |column: &&Column| {
-            [Kind::Row, Kind::Work, kind].contains(&column.kind) && !is_common(column) && says(column)
-        };
-        of_columns(rows, &COLUMNS.iter().filter(takes).collect::<Vec<_>>())
-    };
+    if rows.is_empty() {
+        return String::new();
+    }
+    let said: Vec<String> = column::common(rows).into_iter().map(|(name, cell)| format!("{name} {cell}")).collect();
+    let of = |kind| of_columns(rows, &column::of(&[kind], rows));
     let tables = format!("{}\n{}\n\n{}", said.join("   "), of(Kind::Rate), of(Kind::Latency));
     notes(report).into_iter().fold(tables, |text, note| format!("{text}\n{note}"))
 }

@@ -115,12 +115,12 @@ fn what_cuts_a_block_is_told_by_the_next_operation() {
 }
 
 #[test]
-fn a_path_that_turns_out_to_be_buffered_is_reported_as_bounced() {
+fn a_path_that_turns_out_to_be_buffered_ends_the_run_and_is_reported_as_bounced() {
     let options = "--source /dev/nvme0n1 --way module --block 64k --size 1M";
-    match run(options, 3, Fault::Buffered) {
-        (rows, Ok(())) => assert!(rows[0].bytes_bounced > 0 && rows[0].went == "PARTLY BOUNCED", "{rows:?}"),
-        (_, Err(failure)) => assert!(failure.to_string().contains("page cache"), "{failure}"),
-    }
+    let (rows, end) = run(options, 3, Fault::Buffered);
+    let failure = end.unwrap_err();
+    assert!(failure.code() == 1 && failure.to_string().contains("page cache"), "{failure}");
+    assert_eq!((rows[0].bytes_bounced, rows[0].went), (65_536, "PARTLY BOUNCED"), "{rows:?}");
 }
 
 /// By a mapping no receipt tells it; the page cache does.

@@ -81,7 +81,7 @@ const USAGE: [Refused; 32] = [
         arguments: "run --source x --peer 01:00.0 --depth 0",
         thing: "--depth",
         cause: "1..=4096",
-        cure: "--help",
+        cure: "see p2pbench run --help",
     },
     Refused {
         arguments: "--machine nowhere topo",
