@@ -5,13 +5,13 @@ use serde_json::Value;
 use crate::{FUNCTIONS, machine::Guest};
 
 /// `chattr +j` has ext4 take reads and writes of the file through its page cache from then on, whatever it was opened with; where
-/// it puts off allocation it does not (`ext4_inode_journal_mode`).
+/// it puts off allocation it does not (`ext4_inode_journal_mode`). What is in the cache before hides nothing.
 const SCRIPT: &str = r#"
 mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 $P2PDMA_SSD; mkdir /mnt/silent; mount -o nodelalloc $P2PDMA_SSD /mnt/silent
 sectors() { awk '{ print $3 }' /sys/class/block/${P2PDMA_SSD##*/}/stat; }
 for way in p2pmem module; do
 	source=/mnt/silent/$way
-	fill $source
+	fill $source; cat $source >/dev/null
 	p2pbench run --source $source --peer $P2PDMA_GPU_ADDRESS --way $way --path direct,bounce --block 64k --depth 4 --span 16M \
 		--seconds 12 --repeats 6 --warmup 0 --json >$P2PDMA_SHARE/$way 2>$P2PDMA_SHARE/$way.err &
 	run=$! before=$(sectors)

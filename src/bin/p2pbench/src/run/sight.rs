@@ -2,6 +2,8 @@
 
 use p2pdma::transfer::{Pair, Queue, Sight};
 
+use super::cache::Cache;
+
 /// Of some operations; of several, the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Seen {
@@ -13,25 +15,35 @@ pub(super) enum Seen {
     Grown,
 }
 
-/// The looks of one queue.
-#[derive(Debug, Default)]
+/// The looks of one queue at what it is bound to.
+#[derive(Debug)]
 pub(super) struct Looks {
-    /// How many of them had found the cache grown, when the turn began.
-    before: u64,
+    watched: Vec<(Pair, Cache)>,
+    /// When the turn began: how many looks had found the cache grown, and how many bytes had moved.
+    before: (u64, u64),
 }
 
 impl Looks {
-    /// What came into the cache until now is not the turn's.
-    pub(super) fn begin<'a>(&mut self, queue: &mut Queue, pairs: impl Iterator<Item = &'a Pair>) {
-        pairs.for_each(|pair| _ = queue.witness(pair));
-        self.before = queue.counters().read().suspect;
+    pub(super) fn of(watched: Vec<(Pair, Cache)>) -> Self {
+        Self { watched, before: (0, 0) }
     }
 
-    /// What the looks showed since, those that the queue took by itself among them.
-    pub(super) fn end<'a>(&self, queue: &mut Queue, pairs: impl Iterator<Item = &'a Pair>) -> Option<Seen> {
-        let seen = pairs.map(|pair| Seen::of(queue.witness(pair))).max();
-        let grown = queue.counters().read().suspect > self.before;
-        seen.max(grown.then_some(Seen::Grown))
+    /// A turn begins, with nothing in the cache: what is there already cannot come in.
+    pub(super) fn begin(&mut self, queue: &mut Queue, moved: u64) {
+        for (pair, cache) in &self.watched {
+            // Of what stays there nothing can be told, and the look says so.
+            let _ = cache.empty();
+            let _ = queue.witness(pair);
+        }
+        self.before = (queue.counters().read().suspect, moved);
+    }
+
+    /// What the looks showed since, those that the queue took by itself among them. `None` where nothing has moved.
+    pub(super) fn end(&self, queue: &mut Queue, moved: u64) -> Option<Seen> {
+        let seen = self.watched.iter().map(|(pair, _)| Seen::of(queue.witness(pair))).max();
+        let (suspect, before) = self.before;
+        let grown = queue.counters().read().suspect > suspect;
+        seen.max(grown.then_some(Seen::Grown)).filter(|_| moved > before)
     }
 }
 

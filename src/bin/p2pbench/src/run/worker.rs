@@ -82,6 +82,9 @@ impl Worker {
         let (file, bound) = bind(&mut queue, ends.file, ends, path)?;
         let copy_to = ends.copy_to.map(|target| bind(&mut queue, target, ends, path)).transpose()?;
         let cache = (path == Path::PageCache).then(|| Cache::of(machine, file.clone(), part.range(job)));
+        let watched = [(&file, &bound)].into_iter().chain(copy_to.iter().map(|(target, pair)| (target, pair)));
+        let watched = watched.map(|(file, pair)| (pair.clone(), Cache::of(machine, file.clone(), part.range(job))));
+        let looks = (path == Path::Direct).then(|| Looks::of(watched.collect()));
         let copier = Copier::new()?;
         let buffers = Buffer::all(job, &ends.memory(job, number)?, path, &copier)?;
         Ok(Self {
@@ -98,7 +101,7 @@ impl Worker {
             copier,
             tally: Tally::new().map_err(std::io::Error::other)?,
             aside: Aside::default(),
-            looks: (path == Path::Direct).then(Looks::default),
+            looks,
             pin: ends.pin.clone(),
             gave_up: false,
         })
@@ -117,14 +120,10 @@ impl Worker {
         let pinned = self.pin.as_ref().map(Pin::enter).transpose();
         drop(turn.gate.read());
         let started = Instant::now();
-        self.begin_looking();
         let before = self.tally.bytes();
         let moved = |worker: &Self| turn.shared.moved(number, worker.tally.bytes() - before);
         let end = pinned.and_then(|_pinned| self.passes(turn.job, budget, &turn.shared, moved));
         self.tally.close_turn(started.elapsed().saturating_sub(self.aside.time));
-        if self.tally.bytes() > before {
-            self.look();
-        }
         let end = end.and_then(|()| self.leave());
         if end.is_err() {
             turn.shared.fail();
@@ -133,18 +132,17 @@ impl Worker {
         end.err()
     }
 
-    fn begin_looking(&mut self) {
-        let Self { aside, looks, queue, bound, copy_to, .. } = self;
-        if let Some(looks) = looks {
-            aside.spend(|| looks.begin(queue, pairs(bound, copy_to)));
+    /// Before the first turn and between turns, when nothing flies and no clock runs.
+    pub(super) fn begin_looking(&mut self) {
+        if let Some(looks) = &mut self.looks {
+            looks.begin(&mut self.queue, self.tally.bytes());
         }
     }
 
     /// Behind a turn: I/O that is direct in name alone fills the page cache, and its receipts do not say so.
-    fn look(&mut self) {
-        let Self { aside, looks, queue, bound, copy_to, tally, .. } = self;
-        if let Some(looks) = looks {
-            tally.seen = tally.seen.max(aside.spend(|| looks.end(queue, pairs(bound, copy_to))));
+    pub(super) fn look(&mut self) {
+        if let Some(looks) = &self.looks {
+            self.tally.seen = self.tally.seen.max(looks.end(&mut self.queue, self.tally.bytes()));
         }
     }
 
@@ -350,11 +348,6 @@ impl Worker {
         }
         Ok(compared)
     }
-}
-
-/// What a queue is bound to.
-fn pairs<'a>(bound: &'a Pair, copy_to: &'a Option<(File, Pair)>) -> impl Iterator<Item = &'a Pair> {
-    [bound].into_iter().chain(copy_to.iter().map(|(_, target)| target))
 }
 
 /// A file as a path uses it.
