@@ -64,6 +64,17 @@ fn nothing_stays_in_the_page_cache_and_what_cannot_be_written_to_is_said_in_a_li
     assert_eq!([read, randread, write].map(str::trim), ["0"; 3], "pages that a run left in the cache");
     assert!(full.starts_with("4 1 ") && full.contains("No space left"), "{full}");
     assert!(read_only.starts_with("3 1 ") && read_only.contains("it is read-only"), "{read_only}");
+    for rw in ["read", "randread", "write"] {
+        let rows = serde_json::from_str::<Value>(&outcome.file(&format!("cached.{rw}"))).expect("JSON")["rows"].clone();
+        let said =
+            |row: usize| [&rows[row]["path"], &rows[row]["went"], &rows[row]["evidence"]].map(|said| said.as_str());
+        assert_eq!(said(0), [Some("page_cache"), Some("BOUNCED"), None], "{rw}");
+        assert_eq!(
+            said(1),
+            [Some("direct"), Some("direct"), Some("witnessed")],
+            "{rw}: what other paths leave is not its own"
+        );
+    }
     let two = serde_json::from_str::<Value>(&outcome.file("two")).expect("JSON")["rows"].clone();
     let bytes = |row: usize| two[row]["bytes_direct"].as_u64();
     assert_eq!([bytes(0), bytes(1), bytes(2)], [Some(1 << 20), Some(1 << 20), Some(2 << 20)], "{two}");

@@ -14,6 +14,7 @@ mod queues;
 mod recorded;
 mod refusals;
 mod shapes;
+mod silent;
 mod stacks;
 mod stuck;
 mod trace;

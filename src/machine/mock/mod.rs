@@ -8,6 +8,7 @@ mod described;
 mod fault;
 mod file;
 mod function;
+mod held;
 mod late;
 mod module;
 mod pool;

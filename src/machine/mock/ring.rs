@@ -13,7 +13,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     os::fd::{AsFd, BorrowedFd},
-    ptr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +23,7 @@ use std::{
 use super::{
     fault::{Fault, Script},
     file::{Caches, device_end, inode},
+    held::{Held, Step},
     late::Late,
     module::{Pair, within},
     pool::Pool,
@@ -77,51 +77,6 @@ struct Command {
     tag: u64,
     pair: Pair,
     buffered: bool,
-}
-
-#[derive(Debug)]
-enum Step {
-    Unbind(Address),
-    Operation(Held),
-}
-
-/// A submission whose address is a number, so that the ring may move to another thread.
-#[derive(Debug)]
-struct Held {
-    direction: Direction,
-    through: bool,
-    file: u32,
-    offset: u64,
-    place: HeldPlace,
-    length: u32,
-    tag: u64,
-    most: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum HeldPlace {
-    Address(usize),
-    Buffer(u64),
-}
-
-impl Held {
-    fn new(submission: &Submission, most: u32) -> Self {
-        let Submission { direction, through, file, offset, place, length, tag } = *submission;
-        let place = match place {
-            Place::Address(address) => HeldPlace::Address(address.expose_provenance()),
-            Place::Buffer(at) => HeldPlace::Buffer(at),
-        };
-        Self { direction, through, file, offset, place, length, tag, most }
-    }
-
-    fn submission(&self) -> Submission {
-        let Self { direction, through, file, offset, place, length, tag, .. } = *self;
-        let place = match place {
-            HeldPlace::Address(address) => Place::Address(ptr::with_exposed_provenance_mut(address)),
-            HeldPlace::Buffer(at) => Place::Buffer(at),
-        };
-        Submission { direction, through, file, offset, place, length, tag }
-    }
 }
 
 impl MockRing {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{cli, text};
 
@@ -14,7 +14,7 @@ pub(crate) struct Block {
 }
 
 /// A size of a mix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) bytes: u64,
     /// Of 100 operations so many, on average.
@@ -22,6 +22,11 @@ pub(crate) struct Size {
 }
 
 impl Block {
+    /// Sizes whose shares somebody else has checked.
+    pub(crate) fn mixed(sizes: Vec<Size>) -> Self {
+        Self { sizes }
+    }
+
     /// The places of all operations are multiples of the largest size, and memory has room for it.
     pub(crate) fn largest(&self) -> u64 {
         self.sizes.iter().map(|size| size.bytes).max().unwrap_or(1)

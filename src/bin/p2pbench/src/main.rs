@@ -9,6 +9,7 @@ mod compare;
 mod explain;
 mod facts;
 mod failure;
+mod input;
 mod interrupt;
 mod machine;
 mod output;
@@ -54,12 +55,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let _ = writeln!(std::io::stderr(), "{}", in_one_line(error));
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let _ = writeln!(std::io::stderr(), "{}", in_one_line(error, &words));
     ExitCode::from(2)
 }
 
-fn in_one_line(error: &clap::Error) -> String {
-    format!("p2pbench: {}; see p2pbench --help", reason(error))
+/// With the page of help on which the options are that were meant.
+fn in_one_line(error: &clap::Error, words: &[String]) -> String {
+    let is_command = |word: &&String| Cli::command().get_subcommands().any(|command| command.get_name() == *word);
+    let command = words.iter().skip(1).find(is_command).map_or(String::new(), |command| format!(" {command}"));
+    format!("p2pbench: {}; see p2pbench{command} --help", reason(error))
 }
 
 /// What is wrong, without where to read more.

@@ -35,10 +35,13 @@ impl Output {
     /// Prints records as comma-separated values below their keys; what a record nests gets the outer key in front. The
     /// label has a column of its own, so that every line keeps it.
     pub(crate) fn csv(&mut self, records: &[impl serde::Serialize]) -> io::Result<()> {
+        let records = records.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+        let mut shape = Value::Null;
+        records.iter().for_each(|record| widen(&mut shape, record));
         let mut writer = csv::Writer::from_writer(io::stdout().lock());
         for (index, record) in records.iter().enumerate() {
             let mut cells = vec![("label".to_owned(), self.label.trim().to_owned())];
-            flatten("", &serde_json::to_value(record)?, &mut cells);
+            flatten("", &shape, record, &mut cells);
             if index == 0 {
                 writer.write_record(cells.iter().map(|(key, _)| key))?;
             }
@@ -61,19 +64,30 @@ impl Output {
     }
 }
 
-/// Lists are joined by blanks: a row has as many cells as any other.
-fn flatten(key: &str, value: &Value, cells: &mut Vec<(String, String)>) {
+/// Whatever nests in one record nests in all of them, be it `null` there: a row has as many cells as any other.
+fn widen(shape: &mut Value, record: &Value) {
+    match (shape, record) {
+        (Value::Object(shape), Value::Object(fields)) => {
+            fields.iter().for_each(|(key, field)| widen(shape.entry(key).or_insert(Value::Null), field));
+        }
+        (shape @ Value::Null, record) => *shape = record.clone(),
+        _ => {}
+    }
+}
+
+/// Lists are joined by blanks.
+fn flatten(key: &str, shape: &Value, value: &Value, cells: &mut Vec<(String, String)>) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
+    match (shape, value) {
+        (Value::Object(fields), _) => {
+            for (name, shape) in fields {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}_{name}") };
-                flatten(&key, value, cells);
+                flatten(&key, shape, &value[name], cells);
             }
         }
-        Value::Array(values) => cells.push((key.into(), values.iter().map(text).collect::<Vec<_>>().join(" "))),
-        Value::Null => cells.push((key.into(), String::new())),
-        value => cells.push((key.into(), text(value))),
+        (_, Value::Array(values)) => cells.push((key.into(), values.iter().map(text).collect::<Vec<_>>().join(" "))),
+        (_, Value::Null) => cells.push((key.into(), String::new())),
+        (_, value) => cells.push((key.into(), text(value))),
     }
 }
 

@@ -19,7 +19,7 @@
 //! "0000:03:00.0 -> 0000:05:00.0" = 6.2
 //! ```
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use p2pdma::{
     Error, Refusal,
@@ -34,7 +34,7 @@ use super::{
     measured::Measured,
     node::{self, Node},
 };
-use crate::{facts::MachineFacts, failure::Failure, text::line_of};
+use crate::{facts::MachineFacts, failure::Failure, input, text::line_of};
 
 const SCHEMA: &str = "p2pbench.expect/1";
 
@@ -88,7 +88,7 @@ impl Expectation {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let cure = "name a file that `p2pbench check --write-expect` made";
         let wrong = |cause: String| Failure::Usage(Refusal::new(path.display(), cause, cure));
-        let text = fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let text = input::text(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         Self::parse(&text).map_err(wrong)
     }
 

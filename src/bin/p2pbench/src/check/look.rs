@@ -8,13 +8,17 @@ use std::{
     io::{Read, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use nix::sys::{prctl, signal::Signal};
 use p2pdma::{Error, Refusal};
+use signal_hook::{consts::SIGCHLD, flag};
 
 use super::reason;
 use crate::{failure::Failure, output::Output};
@@ -39,7 +43,7 @@ pub(super) fn from_outside(deadline: f64, json: bool) -> Result<(), Failure> {
         Ok(Some(said)) => said.repeat(),
         Ok(None) => refuse(late(deadline), json),
         Err(error) => {
-            let cause = format!("no process to look with could be started: {error}");
+            let cause = format!("the process that looks could not be started, or not be heard: {error}");
             refuse(Failure::Operation(Refusal::new("check", cause, "mount /proc; see `ulimit -u`")), json)
         }
     }
@@ -88,29 +92,52 @@ impl Said {
 /// that nobody else reads, or whoever reads this program's own would wait for it.
 fn watch(mut command: Command, deadline: Duration) -> io::Result<Option<Said>> {
     let end = Instant::now() + deadline;
+    // Whoever has started this program may ignore the signal of a child's end, and a program inherits that: the kernel would
+    // forget how the child ended. What is caught is not ignored.
+    flag::register(SIGCHLD, Arc::default())?;
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (stdout, stderr) = (heard(child.stdout.take()), heard(child.stderr.take()));
-    let left = || end.saturating_duration_since(Instant::now());
-    let said = stdout.recv_timeout(left()).and_then(|stdout| Ok((stdout, stderr.recv_timeout(left())?)));
-    let status = ended(&mut child, end);
-    let Some(((stdout, stderr), status)) = said.ok().zip(status.as_ref().ok().copied().flatten()) else {
-        // Whatever the reason, nobody waits for it any more. It ends as soon as the kernel lets it.
+    or_end(&mut child, |child| hear(child, end))
+}
+
+/// What was heard of a process. If that is not all, whatever the reason, nobody waits for it any more: it is told to end, and
+/// ends as soon as the kernel lets it.
+fn or_end(child: &mut Child, hear: impl FnOnce(&mut Child) -> io::Result<Option<Said>>) -> io::Result<Option<Said>> {
+    let heard = hear(child);
+    if !matches!(heard, Ok(Some(_))) {
         let _ = child.kill();
-        return status.map(|_| None);
-    };
-    Ok(Some(Said { stdout, stderr, status }))
+    }
+    heard
+}
+
+/// All that it says until it ends; `None` at the deadline.
+fn hear(child: &mut Child, end: Instant) -> io::Result<Option<Said>> {
+    let (stdout, stderr) = (listen(child.stdout.take())?, listen(child.stderr.take())?);
+    let Some(stdout) = heard(&stdout, end)? else { return Ok(None) };
+    let Some(stderr) = heard(&stderr, end)? else { return Ok(None) };
+    Ok(ended(child, end)?.map(|status| Said { stdout, stderr, status }))
 }
 
 /// What comes through a pipe until everybody has closed it.
-fn heard(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+type Heard = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+fn listen(pipe: Option<impl Read + Send + 'static>) -> io::Result<Heard> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    let read = move || {
         let mut bytes = Vec::new();
         let read = pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes));
         // Whoever has stopped listening has met the deadline.
-        let _ = read.map(|_| sender.send(bytes));
-    });
-    receiver
+        let _ = sender.send(read.map(|_| bytes));
+    };
+    thread::Builder::new().spawn(read).map(|_| receiver)
+}
+
+/// `None` at the deadline.
+fn heard(from: &Heard, end: Instant) -> io::Result<Option<Vec<u8>>> {
+    match from.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        Ok(heard) => heard.map(Some),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
+    }
 }
 
 /// Polls, since to wait for it might take for ever.
@@ -125,6 +152,8 @@ fn ended(child: &mut Child, end: Instant) -> io::Result<Option<ExitStatus>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn shell(script: &str, seconds: u64) -> Option<Said> {
@@ -144,6 +173,27 @@ mod tests {
     fn what_dies_of_a_signal_is_no_answer() {
         let said = shell("kill -KILL $$", 60).expect("an end");
         assert_eq!(said.repeat().expect_err("a refusal").code(), 4);
+    }
+
+    /// A pipe that breaks.
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
+    /// It would go on for an hour, with nobody who waits for it.
+    #[test]
+    fn what_cannot_be_heard_is_told_to_end_and_is_no_deadline() {
+        let mut child = Command::new("sleep").arg("3600").spawn().expect("a process");
+        let end = Instant::now() + Duration::from_secs(60);
+        let broken = or_end(&mut child, |_| heard(&listen(Some(Broken))?, end).map(|_| None));
+        assert_eq!(broken.expect_err("an error").kind(), io::ErrorKind::InvalidData);
+        let status = ended(&mut child, end).expect("a child").expect("an end");
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+        let _ = child.kill();
     }
 
     /// The sleep outlives the shell that is ended, and holds its pipes open: none of it is waited for.

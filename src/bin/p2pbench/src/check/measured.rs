@@ -1,11 +1,11 @@
 //! Rates that `p2pbench run --json` measured on this node. Never an estimate.
 
-use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, path::Path, path::PathBuf};
 
 use p2pdma::{Refusal, machine::Machine, pci::Address, storage::Source};
 use serde::Deserialize;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, input};
 
 /// The best rate of each pair of SSD and provider, in 10^9 bytes a second.
 #[derive(Debug, Default)]
@@ -24,6 +24,11 @@ struct Row {
     source: String,
     peer: String,
     bytes_per_second: f64,
+    /// What of it did not go direct, or may not have.
+    #[serde(default)]
+    bytes_bounced: u64,
+    #[serde(default)]
+    suspect: bool,
     /// The sum of several pairs: no pair's rate.
     #[serde(default)]
     aggregate: bool,
@@ -34,7 +39,7 @@ impl Measured {
     pub(super) fn read(machine: &Machine, files: &[PathBuf]) -> Result<Self, Failure> {
         let mut rates = BTreeMap::new();
         for file in files {
-            for row in run(file)?.rows.into_iter().filter(|row| row.path == "direct" && !row.aggregate) {
+            for row in run(file)?.rows.into_iter().filter(Row::is_direct_rate_of_a_pair) {
                 let client = function(machine, file, &row.source)?;
                 let provider: Address = row.peer.parse().map_err(|error| wrong(file, error))?;
                 let best: &mut f64 = rates.entry((client, provider)).or_default();
@@ -53,6 +58,12 @@ impl Measured {
     }
 }
 
+impl Row {
+    fn is_direct_rate_of_a_pair(&self) -> bool {
+        self.path == "direct" && self.bytes_bounced == 0 && !self.suspect && !self.aggregate
+    }
+}
+
 fn wrong(file: &Path, cause: impl std::fmt::Display) -> Failure {
     Failure::Usage(Refusal::new(
         file.display(),
@@ -62,7 +73,7 @@ fn wrong(file: &Path, cause: impl std::fmt::Display) -> Failure {
 }
 
 fn run(file: &Path) -> Result<Run, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| wrong(file, format!("cannot be read: {error}")))?;
+    let text = input::text(file).map_err(|error| wrong(file, format!("cannot be read: {error}")))?;
     let run: Run = serde_json::from_str(&text).map_err(|error| wrong(file, error))?;
     if run.schema != "p2pbench.run/1" {
         return Err(wrong(file, format!("schema is {:?}, not \"p2pbench.run/1\"", run.schema)));

@@ -1,11 +1,15 @@
 //! A document that `run --json` wrote.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use p2pdma::{Refusal, machine::MachineKind};
 use serde::Deserialize;
 
-use crate::failure::Failure;
+use crate::{
+    block::{Block, Size},
+    failure::Failure,
+    input,
+};
 
 /// What `run` measured.
 #[derive(Debug, Deserialize)]
@@ -31,6 +35,9 @@ pub(super) struct Row {
     pub(super) work: Work,
     pub(super) bytes: u64,
     pub(super) bytes_direct: u64,
+    /// Whether these may have been copied after all.
+    #[serde(default)]
+    pub(super) suspect: bool,
     pub(super) bytes_per_second: f64,
     /// Of each turn, where the run took several.
     #[serde(default)]
@@ -72,9 +79,9 @@ pub(super) struct Work {
     pub(super) source: String,
     pub(super) peer: String,
     pub(super) block_bytes: u64,
-    /// The sizes of a mix and their shares, as they are written there.
+    /// The sizes of a mix and their shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) block_mix: Option<serde_json::Value>,
+    pub(super) block_mix: Option<Vec<Size>>,
     pub(super) depth: u32,
     pub(super) jobs: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +93,13 @@ pub(super) struct Work {
     pub(super) numa: Vec<Placement>,
 }
 
+impl Work {
+    /// As people read it.
+    pub(super) fn block(&self) -> Block {
+        self.block_mix.clone().map_or_else(|| self.block_bytes.into(), Block::mixed)
+    }
+}
+
 impl MachineName {
     pub(super) fn kind(&self) -> MachineKind {
         if self.kind == "mock" { MachineKind::Mock } else { MachineKind::Host }
@@ -95,8 +109,7 @@ impl MachineName {
 impl Document {
     pub(super) fn load(path: &Path) -> Result<Self, Failure> {
         let bad = |cause: String, cure: &str| Failure::Usage(Refusal::new(path.display(), cause, cure));
-        let text =
-            fs::read_to_string(path).map_err(|error| bad(format!("cannot be read: {error}"), "check the name"))?;
+        let text = input::text(path).map_err(|error| bad(format!("cannot be read: {error}"), "check the name"))?;
         let cure = "name a file that `p2pbench run --json` wrote";
         let document: Self = serde_json::from_str(&text).map_err(|error| bad(format!("is no run: {error}"), cure))?;
         if document.schema != "p2pbench.run/1" {

@@ -8,7 +8,7 @@ use super::document::{Row, Work};
 #[derive(Debug, Serialize)]
 pub(super) struct Judgement {
     #[serde(flatten)]
-    work: Work,
+    pub(super) work: Work,
     base_bytes_per_second: f64,
     new_bytes_per_second: Option<f64>,
     /// New by base.
@@ -104,24 +104,26 @@ fn cpu(row: &Row) -> Option<f64> {
 
 #[expect(clippy::cast_precision_loss, reason = "a share of bytes far below 2^52")]
 fn share(row: &Row) -> f64 {
-    if row.bytes == 0 { 0.0 } else { row.bytes_direct as f64 / row.bytes as f64 }
+    if row.bytes == 0 || row.suspect { 0.0 } else { row.bytes_direct as f64 / row.bytes as f64 }
 }
 
 impl Judgement {
-    pub(super) fn cells(&self) -> [String; 13] {
+    /// The first is the run's name.
+    pub(super) fn cells(&self) -> [String; 14] {
         let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.3}", rate / 1e9));
         let two = |base: Option<f64>, new: Option<f64>, digits: usize| match (base, new) {
             (Some(base), Some(new)) => format!("{base:.digits$} > {new:.digits$}"),
             _ => "-".into(),
         };
         let interval = self.ratio_interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} .. {high:.3})"));
-        let Work { path, way, rw, source, peer, block_bytes, block_mix, depth, jobs, .. } = &self.work;
+        let Work { run, path, way, rw, source, copy_to, peer, depth, jobs, .. } = &self.work;
         [
+            run.clone().unwrap_or_default(),
             way.as_ref().map_or(path.clone(), |way| format!("{path} ({way})")),
             rw.clone(),
-            source.clone(),
+            copy_to.as_ref().map_or(source.clone(), |target| format!("{source} > {target}")),
             peer.clone(),
-            if block_mix.is_some() { format!("mix to {block_bytes}") } else { block_bytes.to_string() },
+            self.work.block().to_string(),
             depth.to_string(),
             jobs.to_string(),
             rate(Some(self.base_bytes_per_second)),
@@ -170,6 +172,7 @@ mod tests {
             },
             bytes: 4096,
             bytes_direct: 4096,
+            suspect: false,
             bytes_per_second: rate,
             turns_bytes_per_second: turns.to_vec(),
             latency_us: Latency::default(),
@@ -215,6 +218,8 @@ mod tests {
         let base = row(100.0, &[]);
         let new = Row { bytes_direct: 2048, ..row(200.0, &[]) };
         assert_eq!(changed(&base, &new), Change::LessDirect);
+        let suspect = Row { suspect: true, ..row(200.0, &[]) };
+        assert_eq!([changed(&base, &suspect), changed(&suspect, &suspect)], [Change::LessDirect, Change::Same]);
     }
 
     #[test]

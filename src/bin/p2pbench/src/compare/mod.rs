@@ -22,6 +22,8 @@ struct Report {
     tolerance: f64,
     /// Rows that were stopped before they had all their turns, of either.
     cut_short: [usize; 2],
+    /// Rows of the other document that the base lacks: compared with nothing.
+    added: usize,
     rows: Vec<Judgement>,
 }
 
@@ -52,15 +54,35 @@ fn compare(base: &Document, new: &Document, tolerance: f64) -> Result<Report, Fa
         return Err(Failure::Usage(Refusal::new(&new.name, cause, "compare runs of one kind of machine")));
     }
     let rows = base.rows.iter().map(|row| judge::judge(row, new.find(row), tolerance)).collect();
+    let added = new.rows.iter().filter(|row| base.find(row).is_none()).count();
     Ok(Report {
         schema: "p2pbench.compare/1",
         base: base.label(),
         new: new.label(),
         tolerance,
         cut_short: [base.cut_short(), new.cut_short()],
+        added,
         rows,
     })
 }
+
+/// What stands above [`Judgement::cells`].
+const HEADER: [&str; 14] = [
+    "run",
+    "path",
+    "rw",
+    "source",
+    "peer",
+    "block",
+    "depth",
+    "jobs",
+    "base GB/s",
+    "new GB/s",
+    "ratio (95 %)",
+    "p99 us",
+    "CPU s/GB",
+    "verdict",
+];
 
 impl Report {
     fn regressions(&self) -> usize {
@@ -69,27 +91,7 @@ impl Report {
 
     /// A headline, and a table that both a terminal and a merge request show as one.
     fn text(&self) -> String {
-        let mut table = Table::new();
-        let header = [
-            "path",
-            "rw",
-            "source",
-            "peer",
-            "block",
-            "depth",
-            "jobs",
-            "base GB/s",
-            "new GB/s",
-            "ratio (95 %)",
-            "p99 us",
-            "CPU s/GB",
-            "verdict",
-        ];
-        table.load_preset(presets::ASCII_MARKDOWN).set_header(header).add_rows(self.rows.iter().map(Judgement::cells));
-        for column in table.column_iter_mut().skip(4).take(8) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let mut text = format!("{} against {}\n\n{table}\n\n", self.new, self.base);
+        let mut text = format!("{} against {}\n\n{}\n\n", self.new, self.base, self.table());
         for (document, cut_short) in
             [&self.base, &self.new].into_iter().zip(self.cut_short).filter(|(_, rows)| *rows > 0)
         {
@@ -98,6 +100,9 @@ impl Report {
                 "CUT SHORT: {cut_short} rows of {document} were stopped before they had all their turns"
             );
         }
+        if self.added > 0 {
+            let _ = writeln!(text, "NOT COMPARED: {} rows of {} have no match in {}", self.added, self.new, self.base);
+        }
         let (bad, all) = (self.regressions(), self.rows.len());
         let percent = self.tolerance * 100.0;
         let _ = match bad {
@@ -105,6 +110,18 @@ impl Report {
             _ => writeln!(text, "REGRESSED: {bad} of {all} rows (tolerance {percent} %)"),
         };
         text
+    }
+
+    fn table(&self) -> Table {
+        // Names stand there where runs have some.
+        let unnamed = usize::from(self.rows.iter().all(|row| row.work.run.is_none()));
+        let mut table = Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN).set_header(&HEADER[unnamed..]);
+        table.add_rows(self.rows.iter().map(|row| row.cells().into_iter().skip(unnamed)));
+        for column in table.column_iter_mut().skip(5 - unnamed).take(8) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
     }
 }
 

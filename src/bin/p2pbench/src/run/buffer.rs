@@ -2,9 +2,10 @@
 
 use std::{ops::Range, time::Instant};
 
-use p2pdma::memory::{HostSlice, PeerSlice, Slice};
+use p2pdma::memory::{Copier, HostMemory, HostSlice, PeerSlice, Slice};
 
-use crate::failure::Failure;
+use super::job::Job;
+use crate::{cli::Path, failure::Failure, interrupt};
 
 /// An operation in flight.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,24 @@ impl Flying {
 }
 
 impl Buffer {
+    /// As many as a queue is deep, all of its memory. What lies in host memory is touched, so that no turn pays for its pages.
+    pub(super) fn all(job: &Job, memory: &PeerSlice, path: Path, copier: &Copier) -> Result<Vec<Self>, Failure> {
+        let stages = match path {
+            Path::Direct => None,
+            Path::Bounce | Path::PageCache => Some(HostMemory::allocate(job.memory())?),
+        };
+        let length = job.memory() / job.depth() as usize;
+        let buffer = |index: usize| {
+            interrupt::check()?;
+            let range = index * length..(index + 1) * length;
+            let stage = stages.as_ref().map(|stages| stages.slice(range.clone())).transpose()?;
+            let peer = memory.slice(range)?;
+            stage.iter().try_for_each(|stage| copier.to_host(&peer, stage))?;
+            Ok(Self { peer, stage, holds: None })
+        };
+        (0..job.depth() as usize).map(buffer).collect()
+    }
+
     pub(super) fn is_filled_by(&self, length: u64) -> bool {
         self.peer.len() as u64 == length
     }

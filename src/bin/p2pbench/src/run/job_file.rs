@@ -15,7 +15,7 @@
 //! A table becomes a command line, and clap judges it: an option is the same here and there, down to its errors. What is
 //! said on the command line holds before what a run says, and that before the defaults.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, ops::Range};
+use std::{collections::BTreeMap, ffi::OsString, ops::Range};
 
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, error::ContextKind, parser::ValueSource};
 use p2pdma::Refusal;
@@ -24,7 +24,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{cli::RunOptions, failure::Failure, text::line_of};
+use crate::{cli::RunOptions, failure::Failure, input, text::line_of};
 
 /// What a file does not say: which file, how the result is shown, and that writes may destroy. That is for whoever types.
 const NOT_IN_A_FILE: [&str; 5] = ["job", "preset", "format", "destructive", "force"];
@@ -70,7 +70,7 @@ impl Workload {
         let Some(path) = &options.job else { return Ok(vec![Self::plain(options.clone())]) };
         let name = path.display().to_string();
         let unread = |error| Failure::Usage(Refusal::new(&name, format!("cannot be read: {error}"), "check the name"));
-        JobFile::new(&name, &fs::read_to_string(path).map_err(unread)?).runs(arguments)
+        JobFile::new(&name, &input::text(path).map_err(unread)?).runs(arguments)
     }
 }
 

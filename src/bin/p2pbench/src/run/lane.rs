@@ -17,7 +17,7 @@ use super::{
     traffic::Reading,
     worker::{Turn, Worker},
 };
-use crate::{cli::Path, failure::Failure};
+use crate::{cli::Path, failure::Failure, interrupt};
 
 /// A path that operations take. Its queues work at the same time: the first on the thread of the caller, so that a run of one
 /// queue needs no other, the rest on threads of their own.
@@ -57,6 +57,8 @@ impl Lane {
     ) -> Result<(), Failure> {
         let queues = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let turn = Turn { job, shared: Shared::new(self.path, self.workers.len()), gate: RwLock::new(()) };
+        interrupt::check()?;
+        self.workers.iter_mut().for_each(Worker::begin_looking);
         let threads = kernel_threads::Reading::now(machine.facts());
         let traffic = Reading::now(machine.facts());
         let before = cpu_of_all();
@@ -72,6 +74,7 @@ impl Lane {
         let aside = self.workers.iter().fold(Cpu::default(), |sum, worker| sum.plus(worker.aside.cpu));
         let threads = kernel_threads::Reading::now(machine.facts()).since(&threads);
         self.clock.turn(spent.map(|spent| spent.minus(aside)), threads);
+        self.workers.iter_mut().for_each(Worker::look);
         told(ended).map_or(Ok(()), Err)
     }
 

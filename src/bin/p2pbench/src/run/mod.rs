@@ -2,6 +2,7 @@
 
 mod buffer;
 mod cache;
+mod column;
 mod distribution;
 mod ends;
 mod guard;
@@ -17,6 +18,7 @@ mod preset;
 mod progress;
 mod report;
 mod shuffle;
+mod sight;
 mod spread;
 mod table;
 mod tally;
@@ -74,7 +76,7 @@ pub(crate) fn command(
     let mut measured = Measured::default();
     let end = measure(machine, workloads, &mut measured);
     if measured.rows.is_empty() {
-        return end;
+        return end.map_err(before_anything_was_measured);
     }
     let report = Report::new(machine, measured.rows, matches!(end, Err(Failure::Interrupted { .. })));
     match format {
@@ -84,6 +86,17 @@ pub(crate) fn command(
         RunFormat::Csv => output.csv(report.rows())?,
     }
     end
+}
+
+/// Who was stopped then has no rows to show.
+fn before_anything_was_measured(failure: Failure) -> Failure {
+    match failure {
+        Failure::Interrupted { flying: 0 } => {
+            let cause = "interrupted before anything was measured; nothing flies any more";
+            Failure::Operation(Refusal::new("run", cause, "let it run longer"))
+        }
+        other => other,
+    }
 }
 
 /// What a run leaves behind.
@@ -140,6 +153,7 @@ impl Opened {
 impl<'a> Ready<'a> {
     fn new(machine: &Machine, workload: &'a Workload, opened: &mut Opened) -> Result<Self, Failure> {
         let options = &workload.options;
+        refuse_repeats(options)?;
         allow_writes(options)?;
         let writes = options.rw.iter().any(|rw| rw.writes());
         let files = options.source.iter().map(|source| opened.open(machine, source, writes));
@@ -230,6 +244,7 @@ fn fill(memory: &PeerMemory) -> Result<(), Failure> {
     let mut copier = Copier::new()?;
     let mut bytes = vec![0; memory.len().min(1 << 20)];
     for start in (0..memory.len()).step_by(bytes.len()) {
+        interrupt::check()?;
         let part = memory.slice(start..memory.len().min(start + bytes.len()))?;
         random.fill(&mut bytes);
         copier.write(&bytes[..part.len()], &part)?;
@@ -297,6 +312,31 @@ fn order(paths: usize, round: u32) -> Vec<usize> {
         order.push(left.remove(index));
     }
     order
+}
+
+/// Rows are told apart by what they are of.
+fn refuse_repeats(options: &RunOptions) -> Result<(), Failure> {
+    let repeated = [
+        ("--source", has_repeats(&options.source)),
+        ("--peer", has_repeats(&options.peer)),
+        ("--path", has_repeats(&options.path)),
+        ("--rw", has_repeats(&options.rw)),
+        ("--block", has_repeats(&options.block)),
+        ("--depth", has_repeats(&options.depth)),
+        ("--jobs", has_repeats(&options.jobs)),
+    ];
+    match repeated.into_iter().find(|(_, is_repeated)| *is_repeated) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::Usage(Refusal::new(
+            option,
+            "it has the same value twice",
+            "give each once; --repeats takes more turns",
+        ))),
+    }
+}
+
+fn has_repeats<T: PartialEq>(values: &[T]) -> bool {
+    values.iter().enumerate().any(|(index, value)| values[..index].contains(value))
 }
 
 fn allow_writes(options: &RunOptions) -> Result<(), Failure> {

@@ -79,12 +79,17 @@ pub(crate) struct Row {
     /// CPU seconds of all kernel threads of the machine in the turns, for this row and for whatever else it did; what the threads
     /// of io_uring took is in `cpu_seconds`. `null` where they are not to be seen, and as [`limit`](Self::limit) is.
     pub(super) cpu_kernel_threads_seconds: Option<f64>,
+    /// By 10^9 bytes.
+    pub(super) cpu_kernel_threads_seconds_per_gb: Option<f64>,
     /// Between processors and host memory. `null` as [`limit`](Self::limit) is.
     pub(super) host_memory: Option<Traffic>,
     pub(super) bytes_direct: u64,
     pub(super) bytes_bounced: u64,
     /// Of these two, in a word.
     pub(super) went: &'static str,
+    /// Whether the page cache of the file grew in a turn, though the bytes are said to be direct and nothing watched them: part of
+    /// them may have gone through host memory, or somebody else used the file.
+    pub(super) suspect: bool,
     pub(super) evidence: Option<String>,
     /// Whether this is the sum of several pairs of source and peer that worked at the same time; they have rows of their own.
     pub(super) aggregate: bool,
@@ -176,7 +181,7 @@ impl Rows<'_> {
         let (job, path, clock) = (self.job, lane.path, &lane.clock);
         // What the processors do for one of several pairs cannot be told from what they do for the others.
         let all = pairs.len() == self.pairs.len();
-        let cpu = clock.cpu.filter(|_| all);
+        let (cpu, threads) = (clock.cpu.filter(|_| all), clock.kernel_threads.filter(|_| all));
         let seconds = tally.elapsed().as_secs_f64();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let turns = tally.rates();
@@ -211,12 +216,14 @@ impl Rows<'_> {
             cpu_system_seconds: cpu.map(|cpu| cpu.system.as_secs_f64()),
             cpu_user_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.user, tally.bytes())),
             cpu_system_seconds_per_gb: cpu.and_then(|cpu| per_gigabyte(cpu.system, tally.bytes())),
-            cpu_kernel_threads_seconds: clock.kernel_threads.filter(|_| all).map(|spent| spent.as_secs_f64()),
+            cpu_kernel_threads_seconds: threads.map(|spent| spent.as_secs_f64()),
+            cpu_kernel_threads_seconds_per_gb: threads.and_then(|spent| per_gigabyte(spent, tally.bytes())),
             host_memory: all.then(|| clock.traffic.of(tally.bytes())),
             bytes_direct: tally.bytes_direct,
             bytes_bounced: tally.bytes_bounced,
-            went: went(tally.bytes_direct, tally.bytes_bounced),
-            evidence: tally.evidence.map(|evidence| evidence.to_string()),
+            went: went(tally.bytes_direct, tally.bytes_bounced, tally.is_suspect()),
+            suspect: tally.is_suspect(),
+            evidence: tally.rests_on().map(|evidence| evidence.to_string()),
             aggregate: pairs.len() > 1,
             limit: all.then(|| self.limit(lane, pairs, rate(tally.bytes()), seconds)),
             synced: job.writes().then_some(job.fdatasync || path == Path::PageCache),
@@ -240,8 +247,9 @@ impl Rows<'_> {
     }
 }
 
-fn went(direct: u64, bounced: u64) -> &'static str {
+fn went(direct: u64, bounced: u64, suspect: bool) -> &'static str {
     match (direct, bounced) {
+        (_, 0) if suspect => "SUSPECT",
         (_, 0) => "direct",
         (0, _) => "BOUNCED",
         _ => "PARTLY BOUNCED",
@@ -287,6 +295,9 @@ impl Row {
     /// Which way the bytes went, so that nobody takes one for the other.
     pub(super) fn way_taken(&self) -> String {
         match (self.bytes_direct, self.bytes_bounced) {
+            (_, 0) if self.suspect => {
+                "SUSPECT: the page cache grew, so the bytes may have gone through host memory".into()
+            }
             (_, 0) => format!("all direct ({})", self.evidence.as_deref().unwrap_or("nothing moved")),
             (0, _) => "BOUNCED: all through host memory".into(),
             (direct, bounced) => format!("PARTLY BOUNCED: {bounced} of {} bytes through host memory", direct + bounced),

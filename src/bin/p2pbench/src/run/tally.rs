@@ -9,7 +9,7 @@ use nix::sys::{
 };
 use p2pdma::transfer::Evidence;
 
-use super::traffic;
+use super::{sight::Seen, traffic};
 
 /// Counters of one queue over all its turns; or of several, added up.
 #[derive(Debug)]
@@ -19,8 +19,10 @@ pub(super) struct Tally {
     pub(super) bytes_bounced: u64,
     /// From submission to the receipt, in nanoseconds.
     pub(super) latency: Histogram<u64>,
-    /// What the direct bytes rest on; `None` while there are none.
+    /// What the receipts of the direct bytes rest on; `None` while there are none.
     pub(super) evidence: Option<Evidence>,
+    /// What the page cache showed behind the turns; `None` where nobody looked.
+    pub(super) seen: Option<Seen>,
     /// Bytes of each turn that is over.
     pub(super) turns: Vec<u64>,
     /// How long each of them took; of several queues, the one that took longest.
@@ -86,6 +88,7 @@ impl Tally {
             // 1 ns to a minute with three significant digits: constant memory, longer ones count as a minute.
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
             evidence: None,
+            seen: None,
             turns: Vec::new(),
             took: Vec::new(),
             parts: Parts::new()?,
@@ -103,6 +106,7 @@ impl Tally {
             let _ = sum.latency.add(&tally.latency);
             sum.parts.add(&tally.parts);
             sum.evidence = sum.evidence.or(tally.evidence);
+            sum.seen = sum.seen.max(tally.seen);
             sum.turns.resize(tally.turns.len(), 0);
             sum.turns.iter_mut().zip(&tally.turns).for_each(|(sum, bytes)| *sum += bytes);
             sum.took.resize(tally.took.len(), Duration::ZERO);
@@ -136,6 +140,19 @@ impl Tally {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes_direct + self.bytes_bounced
+    }
+
+    /// What the direct bytes rest on, once the page cache was looked at.
+    pub(super) fn rests_on(&self) -> Option<Evidence> {
+        match (self.evidence, self.seen) {
+            (Some(Evidence::Inferred), Some(Seen::Still)) => Some(Evidence::Witnessed),
+            (evidence, _) => evidence,
+        }
+    }
+
+    /// Whether bytes that are said to be direct may have been copied: nothing watched them, and the page cache grew.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.evidence == Some(Evidence::Inferred) && self.seen == Some(Seen::Grown)
     }
 }
 

@@ -115,11 +115,34 @@ fn what_cuts_a_block_is_told_by_the_next_operation() {
 }
 
 #[test]
-fn a_path_that_turns_out_to_be_buffered_is_reported_as_bounced() {
+fn a_path_that_turns_out_to_be_buffered_ends_the_run_and_is_reported_as_bounced() {
     let options = "--source /dev/nvme0n1 --way module --block 64k --size 1M";
-    match run(options, 3, Fault::Buffered) {
-        (rows, Ok(())) => assert!(rows[0].bytes_bounced > 0 && rows[0].went == "PARTLY BOUNCED", "{rows:?}"),
-        (_, Err(failure)) => assert!(failure.to_string().contains("page cache"), "{failure}"),
+    let (rows, end) = run(options, 3, Fault::Buffered);
+    let failure = end.unwrap_err();
+    assert!(failure.code() == 1 && failure.to_string().contains("page cache"), "{failure}");
+    assert_eq!((rows[0].bytes_bounced, rows[0].went), (65_536, "PARTLY BOUNCED"), "{rows:?}");
+}
+
+/// By a mapping no receipt tells it; the page cache does.
+#[test]
+fn a_filesystem_that_copies_in_silence_is_not_taken_for_direct_in_any_form() {
+    for more in ["", "--copy-to /dev/nvme1n1 --destructive", "--jobs 2 --repeats 3"] {
+        let options = format!("--source /dev/nvme0n1 --block 64k --size 4M --path direct,bounce {more}");
+        let (rows, end) = run(&options, u64::MAX, Fault::Withheld);
+        end.unwrap();
+        assert_eq!((rows[0].went, rows[0].suspect, rows[0].evidence.as_deref()), ("direct", false, Some("witnessed")));
+        let (rows, end) = run(&options, 5, Fault::Buffered);
+        end.unwrap();
+        assert_eq!((rows[0].went, rows[0].suspect, rows[0].evidence.as_deref()), ("SUSPECT", true, Some("inferred")));
+        assert!(!rows[1].suspect, "what goes through the host has nothing to hide");
+        let report = Report::new(&Machine::mock(Mock::one_switch(Cpu::AmdZen).unwrap()), rows, false);
+        let (text, page) = (table::table(&report), Page(&report).to_string());
+        assert!(
+            text.lines().filter(|line| line.starts_with(" direct ")).all(|line| line.contains(" SUSPECT ")),
+            "{text}"
+        );
+        assert!(text.contains("\nSUSPECT: the page cache of /dev/nvme0n1"), "{text}");
+        assert!(page.contains(">MOCK: SUSPECT<") && page.contains(">direct (SUSPECT)<"), "{page}");
     }
 }
 
@@ -182,13 +205,19 @@ fn interrupted_and_stuck(jobs: u64) {
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGINT).unwrap();
         std::time::Instant::now()
     });
-    let mut measured = Measured::default();
-    let end = super::measure(&Machine::mock(mock), &[workload(&options)], &mut measured);
+    let (machine, mut measured) = (Machine::mock(mock), Measured::default());
+    let end = super::measure(&machine, &[workload(&options)], &mut measured);
     let took = signal.join().unwrap().elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
     let line = end.unwrap_err().to_string();
     assert!(line.contains(&format!("interrupted: {jobs} operations still fly")), "{line}");
     assert!(measured.rows[0].bytes > 0 && measured.rows[0].cut_short && !measured.stuck.is_empty());
+    let provider = "0000:05:00.0".parse().unwrap();
+    let memory = Provider::find(&machine, provider).and_then(|provider| provider.allocate(1 << 20)).unwrap();
+    assert!(
+        matches!(fill(&memory), Err(Failure::Interrupted { .. })),
+        "what large memory is filled with takes its time"
+    );
     interrupt::forget();
 }
 

@@ -8,7 +8,7 @@ use std::{
 use p2pdma::{
     Error, Refusal,
     machine::Machine,
-    memory::{Copier, HostMemory, PeerSlice},
+    memory::Copier,
     storage::File,
     transfer::{OperationId, Options, Pair, Queue, Receipt},
 };
@@ -20,6 +20,7 @@ use super::{
     job::{Budget, Job, Offsets},
     numa::Pin,
     progress::Shared,
+    sight::Looks,
     tally::{Aside, Tally},
     witness::Witness,
 };
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     copier: Copier,
     pub(super) tally: Tally,
     pub(super) aside: Aside,
+    /// At the page cache, on the path where nothing may come into it.
+    looks: Option<Looks>,
     pin: Option<Pin>,
     /// Its device was waited for in vain.
     gave_up: bool,
@@ -79,8 +82,11 @@ impl Worker {
         let (file, bound) = bind(&mut queue, ends.file, ends, path)?;
         let copy_to = ends.copy_to.map(|target| bind(&mut queue, target, ends, path)).transpose()?;
         let cache = (path == Path::PageCache).then(|| Cache::of(machine, file.clone(), part.range(job)));
+        let watched = [(&file, &bound)].into_iter().chain(copy_to.iter().map(|(target, pair)| (target, pair)));
+        let watched = watched.map(|(file, pair)| (pair.clone(), Cache::of(machine, file.clone(), part.range(job))));
+        let looks = (path == Path::Direct).then(|| Looks::of(watched.collect()));
         let copier = Copier::new()?;
-        let buffers = buffers(job, &ends.memory(job, number)?, path, &copier)?;
+        let buffers = Buffer::all(job, &ends.memory(job, number)?, path, &copier)?;
         Ok(Self {
             pair: ends.pair,
             queue,
@@ -95,6 +101,7 @@ impl Worker {
             copier,
             tally: Tally::new().map_err(std::io::Error::other)?,
             aside: Aside::default(),
+            looks,
             pin: ends.pin.clone(),
             gave_up: false,
         })
@@ -123,6 +130,20 @@ impl Worker {
             self.settle();
         }
         end.err()
+    }
+
+    /// Before the first turn and between turns, when nothing flies and no clock runs.
+    pub(super) fn begin_looking(&mut self) {
+        if let Some(looks) = &mut self.looks {
+            looks.begin(&mut self.queue, self.tally.bytes());
+        }
+    }
+
+    /// Behind a turn: I/O that is direct in name alone fills the page cache, and its receipts do not say so.
+    pub(super) fn look(&mut self) {
+        if let Some(looks) = &self.looks {
+            self.tally.seen = self.tally.seen.max(looks.end(&mut self.queue, self.tally.bytes()));
+        }
     }
 
     /// What it has left in the page cache would serve, and slow, the paths that come after it.
@@ -337,23 +358,6 @@ fn bind(queue: &mut Queue, file: &File, ends: &Ends<'_>, path: Path) -> Result<(
         Path::Bounce | Path::PageCache => queue.bind_host(&file)?,
     };
     Ok((file, pair))
-}
-
-/// What lies in host memory is touched, so that no turn pays for its pages.
-fn buffers(job: &Job, memory: &PeerSlice, path: Path, copier: &Copier) -> Result<Vec<Buffer>, Failure> {
-    let stages = match path {
-        Path::Direct => None,
-        Path::Bounce | Path::PageCache => Some(HostMemory::allocate(job.memory())?),
-    };
-    let length = job.memory() / job.depth() as usize;
-    let buffer = |index: usize| {
-        let range = index * length..(index + 1) * length;
-        let stage = stages.as_ref().map(|stages| stages.slice(range.clone())).transpose()?;
-        let peer = memory.slice(range)?;
-        stage.iter().try_for_each(|stage| copier.to_host(&peer, stage))?;
-        Ok(Buffer { peer, stage, holds: None })
-    };
-    (0..job.depth() as usize).map(buffer).collect()
 }
 
 fn submit(

@@ -111,6 +111,12 @@ fn a_minimum_is_held_against_what_was_measured_and_against_nothing_else() {
     assert!(first_line(&outcome).starts_with("MOCK  FAIL  slow 0000:03:00.0 -> 0000:05:00.0"), "{}", outcome.stdout);
     let (_directory, file) = expectation(|text| text + &minimum("0.000001"));
     assert_eq!(check("mock", &format!("--expect {file} --measured {run}")).status, 0);
+    for copied in [("\"suspect\": false", "\"suspect\": true"), ("\"bytes_bounced\": 0", "\"bytes_bounced\": 512")] {
+        assert!(measured.stdout.contains(copied.0), "{}", measured.stdout);
+        fs::write(&run, measured.stdout.replace(copied.0, copied.1)).expect("a measurement");
+        let outcome = check("mock", &format!("--expect {file} --measured {run}"));
+        assert!(first_line(&outcome).contains("warning: not_measured"), "{}", outcome.stdout);
+    }
 }
 
 #[test]
@@ -276,6 +282,17 @@ fn equal_nodes_print_equal_text_whatever_their_ssds_are_called() {
 fn it_needs_no_environment() {
     let output = command("--machine mock check").env_clear().current_dir("/").output().expect("p2pbench");
     assert_eq!(Outcome::new(output).status, 0);
+}
+
+/// A daemon may ignore the end of its children, and what it starts inherits that.
+#[test]
+fn it_gives_its_answer_also_where_whoever_started_it_ignores_its_children() {
+    for (machine, status) in [("mock", 0), ("mock:root-ports-intel", 1)] {
+        let mut ignoring = Command::new("env");
+        ignoring.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_p2pbench"), "--machine", machine, "check"]);
+        let outcome = Outcome::new(ignoring.output().expect("env"));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (status, ""), "{}", outcome.stdout);
+    }
 }
 
 /// A pipe that nobody writes to hangs whoever reads it, as a dead device does.

@@ -16,8 +16,14 @@ struct Pair {
 
 impl Pair {
     fn new(change: impl FnOnce(&mut Value)) -> Self {
+        Self::of(|_| (), change)
+    }
+
+    /// With a change of both before.
+    fn of(both: impl FnOnce(&mut Value), change: impl FnOnce(&mut Value)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut document = p2pbench(RUN).json();
+        both(&mut document);
         fs::write(directory.path().join("base"), document.to_string()).expect("written");
         change(&mut document);
         fs::write(directory.path().join("new"), document.to_string()).expect("written");
@@ -62,6 +68,8 @@ fn bytes_that_bounce_now_and_rows_that_are_gone_are_1() {
     let bounced = Pair::new(|document| document["rows"][0]["bytes_direct"] = json!(0));
     assert!(bounced.compare("").stdout.contains("LESS DIRECT"));
     assert_eq!(bounced.compare("").status, 1);
+    let suspect = Pair::new(|document| document["rows"][0]["suspect"] = json!(true));
+    assert_eq!(suspect.compare("--json").json()[0]["rows"][0]["change"], "less_direct");
     let gone = Pair::new(|document| drop(document["rows"].as_array_mut().expect("rows").pop()));
     assert_eq!(gone.compare("--json").json()[0]["rows"][1]["change"], "missing");
     assert_eq!(gone.compare("").status, 1);
@@ -78,6 +86,33 @@ fn what_was_measured_in_another_way_is_another_row_and_what_was_cut_short_is_sai
     let short = Pair::new(|document| document["rows"][0]["cut_short"] = json!(true));
     assert!(short.compare("").stdout.contains("CUT SHORT: 1 rows of "), "{}", short.compare("").stdout);
     assert_eq!(short.compare("--json").json()[0]["cut_short"], json!([0, 1]));
+}
+
+#[test]
+fn a_table_says_what_its_rows_are_of_and_how_many_were_compared_with_nothing() {
+    let more = |document: &mut Value| {
+        let mut row = document["rows"][0].clone();
+        row["depth"] = json!(99);
+        document["rows"].as_array_mut().expect("rows").push(row);
+    };
+    let added = Pair::new(more);
+    let outcome = added.compare("");
+    assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("NOT COMPARED: 1 rows of "), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("| 1 MiB ") && !outcome.stdout.contains("| run "), "{}", outcome.stdout);
+    assert_eq!(added.compare("--json").json()[0]["added"], 1);
+    let named = Pair::of(
+        |document| {
+            document["rows"][0]["run"] = json!("nightly");
+            document["rows"][0]["copy_to"] = json!("/dev/nvme1n1");
+            document["rows"][0]["block_mix"] = json!([{"bytes": 4096, "percent": 40}, {"bytes": 65536, "percent": 60}]);
+        },
+        |_| (),
+    );
+    let text = named.compare("").stdout;
+    let parts =
+        ["| run ", "| nightly | direct (p2pmem) | read | /dev/nvme0n1 > /dev/nvme1n1 |", "| 4KiB/40:64KiB/60 |"];
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
 }
 
 #[test]

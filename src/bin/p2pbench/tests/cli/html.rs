@@ -43,7 +43,12 @@ fn the_page_every_row_and_every_plot_say_mock() {
 fn what_bounced_says_so_in_its_row_its_legend_and_its_marks() {
     let page = page("--path direct,bounce --size 1M");
     let rows = between(&page, "<tr><td", "</tr>");
-    assert!(rows[0].contains("all direct (inferred)") && !rows[0].contains("BOUNCED"), "{rows:?}");
+    for column in
+        ["p90 us", "p99.9 us", "max us", "IOPS", "user s/GB", "system s/GB", "submit us", "bytes bounced", "evidence"]
+    {
+        assert_eq!(page.matches(&format!(">{column}</th>")).count(), 1, "{column}");
+    }
+    assert!(rows[0].contains("all direct (witnessed)") && !rows[0].contains("BOUNCED"), "{rows:?}");
     assert!(rows[1].contains("BOUNCED: all through host memory") && rows[1].contains(">MOCK: BOUNCED<"), "{rows:?}");
     for plot in between(&page, "<svg", "</svg>") {
         assert!(plot.contains(">bounce (BOUNCED)<") && plot.contains(">direct<"), "{plot}");

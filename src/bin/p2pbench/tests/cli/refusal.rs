@@ -49,7 +49,7 @@ const NO: [Refused; 4] = [
 ];
 
 /// 2: wrong usage.
-const USAGE: [Refused; 26] = [
+const USAGE: [Refused; 32] = [
     Refused { arguments: "frobnicate", thing: "subcommand", cause: "frobnicate", cure: "--help" },
     Refused { arguments: "run", thing: "--source", cause: "--peer", cure: "--help" },
     Refused { arguments: "topo --format xml", thing: "xml", cause: "tree, matrix, json", cure: "--help" },
@@ -81,7 +81,7 @@ const USAGE: [Refused; 26] = [
         arguments: "run --source x --peer 01:00.0 --depth 0",
         thing: "--depth",
         cause: "1..=4096",
-        cure: "--help",
+        cure: "see p2pbench run --help",
     },
     Refused {
         arguments: "--machine nowhere topo",
@@ -102,11 +102,27 @@ const USAGE: [Refused; 26] = [
         cure: "p2pbench topo",
     },
     Refused { arguments: "MOCK --way p2pmem --way p2pmem", thing: "--way", cause: "multiple times", cure: "--help" },
+    Refused { arguments: "MOCK --source /dev/nvme0n1", thing: "--source", cause: "twice", cure: "give each once" },
+    Refused { arguments: "MOCK --block 4k,4096", thing: "--block", cause: "twice", cure: "--repeats" },
+    Refused { arguments: "MOCK --seconds 1e-12", thing: "--seconds", cause: "at least 0.001", cure: "--help" },
     Refused { arguments: "MOCK --jobs 9999", thing: "--jobs", cause: "1..=256", cure: "--help" },
     Refused { arguments: "MOCK --jobs 64", thing: "/dev/nvme0n1", cause: "16 blocks", cure: "fewer --jobs" },
     Refused { arguments: "MOCK --numa far", thing: "--numa", cause: "auto", cure: "--help" },
     Refused { arguments: "MOCK --json --format html", thing: "--json", cause: "contradicts", cure: "give one" },
     Refused { arguments: "MOCK --job /nowhere", thing: "/nowhere", cause: "cannot be read", cure: "check the name" },
+    Refused {
+        arguments: "MOCK --job /dev/zero",
+        thing: "/dev/zero",
+        cause: "longer than 256 MiB",
+        cure: "check the name",
+    },
+    Refused {
+        arguments: "compare /dev/zero /dev/zero",
+        thing: "/dev/zero",
+        cause: "longer than",
+        cure: "check the name",
+    },
+    Refused { arguments: "compare /tmp /tmp", thing: "/tmp", cause: "directory", cure: "check the name" },
     Refused { arguments: "MOCK --preset gaming", thing: "gaming", cause: "model-loading, checkpoint", cure: "--help" },
     Refused {
         arguments: "MOCK --preset checkpoint",

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::Stdio,
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -71,8 +71,23 @@ fn csv_has_a_line_for_each_row_and_each_says_mock() {
     assert_eq!(lines.len(), 3, "{}", outcome.stdout);
     assert!(lines[0].starts_with("label,") && lines[0].contains("latency_us_p99") && lines[0].contains("path"));
     assert!(lines[1..].iter().all(|line| line.starts_with("MOCK,")));
+    let went = lines[0].split(',').position(|key| key == "went").expect("a column");
+    let said: Vec<_> = lines[1..].iter().map(|line| line.split(',').nth(went)).collect();
+    assert_eq!(said, [Some("direct"), Some("BOUNCED")]);
     let columns: Vec<usize> = lines.iter().map(|line| line.split(',').count()).collect();
     assert!(columns.iter().all(|&count| count == columns[0]), "{columns:?}");
+}
+
+/// The row of one of several pairs has no limit, and that of all of them has one.
+#[test]
+fn csv_has_equally_many_cells_in_rows_that_know_differently_much() {
+    let outcome = p2pbench(&format!("{RUN} --source /dev/nvme1n1 --format csv --size 2M"));
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    let lines: Vec<Vec<&str>> = outcome.stdout.lines().map(|line| line.split(',').collect()).collect();
+    assert!(lines.len() == 4 && lines.iter().all(|cells| cells.len() == lines[0].len()), "{}", outcome.stdout);
+    let met = lines[0].iter().position(|&key| key == "limit_met").expect("a column");
+    assert_eq!([lines[1][met], lines[2][met]], ["", ""]);
+    assert!(!lines[3][met].is_empty(), "{}", outcome.stdout);
 }
 
 #[test]
@@ -105,9 +120,26 @@ fn a_table_fits_on_a_terminal_and_says_of_each_row_which_way_its_bytes_went() {
             let mut rows = text.lines().filter(|line| line.starts_with(&format!("MOCK   {path} ")));
             rows.all(|line| line.split_whitespace().nth(2) == Some(went))
         };
+        for column in ["GB/s", "IOPS", "CPU s/GB", "p50 us", "p99.9 us", "max us"] {
+            let header =
+                text.lines().filter(|line| line.split_whitespace().nth(2) == Some("went") && line.contains(column));
+            assert_eq!(header.count(), 1, "{column}: {text}");
+        }
         assert!(says("direct", "direct") && says("bounce", "BOUNCED") && says("page_cache", "BOUNCED"), "{text}");
         assert!(text.contains("MOCK  BOUNCED: each queue's thread copies by the CPU"), "{text}");
     }
+}
+
+/// script(1) is a terminal.
+#[test]
+fn what_moves_is_shown_on_a_terminal_and_nowhere_else() {
+    let run = format!("stty cols 100; {} {RUN} --seconds 1", env!("CARGO_BIN_EXE_p2pbench"));
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &run, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    let shown = Outcome::new(terminal.output().expect("script"));
+    let live = shown.stdout.split(['\r', '\n']).find(|line| line.contains("turns  direct read 1 MiB depth 8: "));
+    assert!(live.is_some_and(|line| line.contains(" GB/s")), "{:?}", shown.stdout);
+    assert_eq!(p2pbench(&format!("{RUN} --seconds 1")).stderr, "");
 }
 
 /// A run of hours, and a signal when it is on its way.
@@ -163,7 +195,7 @@ fn both_ways_are_measured_and_the_modules_bytes_are_observed() {
         p2pbench(&format!("{RUN} --way {way} --json --verify --block 64k --size 256k")).json()["rows"][0].clone()
     };
     let [p2pmem, module] = ["p2pmem", "module"].map(row);
-    assert_eq!((p2pmem["way"].as_str(), p2pmem["evidence"].as_str()), (Some("p2pmem"), Some("inferred")));
+    assert_eq!((p2pmem["way"].as_str(), p2pmem["evidence"].as_str()), (Some("p2pmem"), Some("witnessed")));
     assert_eq!((module["way"].as_str(), module["evidence"].as_str()), (Some("module"), Some("observed")));
     for row in [p2pmem, module] {
         assert_eq!((row["bytes_direct"].as_u64(), row["bytes_bounced"].as_u64()), (Some(256 << 10), Some(0)));

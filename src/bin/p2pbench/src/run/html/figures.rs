@@ -206,7 +206,11 @@ fn cumulated(row: &Row) -> Line {
 }
 
 fn marker(row: &Row) -> Marker {
-    if row.bytes_bounced == 0 { Marker::Full } else { Marker::Hollow }
+    match (row.bytes_bounced, row.suspect) {
+        (0, false) => Marker::Full,
+        (0, true) => Marker::Suspect,
+        _ => Marker::Bounced,
+    }
 }
 
 fn microseconds(values: impl Iterator<Item = f64>) -> Axis {

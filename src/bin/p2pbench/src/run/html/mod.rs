@@ -7,11 +7,19 @@ mod scale;
 use std::fmt;
 
 use super::{
+    column::{self, Column, Kind},
     report::{Report, Row},
-    table::{HEADER, is_number, notes},
+    table::notes,
 };
 use crate::text::escape;
 use figures::Group;
+
+/// What the rows are shown in: each table is no wider than a page.
+const TABLES: [(&str, &[Kind]); 3] = [
+    ("Throughput", &[Kind::Rate]),
+    ("Latency", &[Kind::Latency, Kind::Parts]),
+    ("Processor time, and which way the bytes went", &[Kind::Cost, Kind::Proof]),
+];
 
 /// Displays as an HTML document.
 #[derive(Debug)]
@@ -52,32 +60,34 @@ impl Page<'_> {
         writeln!(f, "</dl>")
     }
 
-    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "<h2>Rows</h2>\n<div class=\"wide\">\n<table>\n<thead><tr><th>bytes</th>")?;
-        for column in self.columns() {
-            let number = if is_number(column) { " class=\"number\"" } else { "" };
-            write!(f, "<th{number}>{}</th>", HEADER[column])?;
+    fn tables(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "<h2>Rows</h2>\n<dl>")?;
+        for (name, value) in column::common(self.0.rows()) {
+            writeln!(f, "<dt>{name}</dt><dd>{}</dd>", escape(&value))?;
+        }
+        writeln!(f, "</dl>")?;
+        TABLES.into_iter().try_for_each(|(title, kinds)| self.table(f, title, &column::of(kinds, self.0.rows())))
+    }
+
+    fn table(&self, f: &mut fmt::Formatter<'_>, title: &str, columns: &[&Column]) -> fmt::Result {
+        writeln!(f, "<h3>{title}</h3>\n<div class=\"wide\">\n<table>\n<thead><tr><th>bytes</th>")?;
+        // The first cell of each row says it.
+        let columns: Vec<&Column> = columns.iter().copied().filter(|column| column.name != "went").collect();
+        for column in &columns {
+            write!(f, "<th{}>{}</th>", class(column), column.name)?;
         }
         writeln!(f, "</tr></thead>\n<tbody>")?;
-        self.0.rows().iter().try_for_each(|row| self.row(f, row))?;
+        self.0.rows().iter().try_for_each(|row| self.row(f, row, &columns))?;
         writeln!(f, "</tbody>\n</table>\n</div>")
     }
 
-    /// Without what the first cell of a row says, and without the names, where there are none.
-    fn columns(&self) -> impl Iterator<Item = usize> {
-        let named = self.0.rows().iter().any(|row| row.run.is_some());
-        (0..HEADER.len()).filter(move |&column| HEADER[column] != "went" && (named || HEADER[column] != "run"))
-    }
-
-    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
-        let class = if row.bytes_bounced > 0 { " class=\"bounced\"" } else { "" };
+    fn row(&self, f: &mut fmt::Formatter<'_>, row: &Row, columns: &[&Column]) -> fmt::Result {
+        let bounced = if row.bytes_bounced > 0 || row.suspect { " class=\"bounced\"" } else { "" };
         let mock = if self.0.is_mock() { "MOCK: " } else { "" };
         let way = escape(&row.way_taken());
-        write!(f, "<tr><td{class} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
-        let cells = row.cells();
-        for column in self.columns() {
-            let number = if is_number(column) { " class=\"number\"" } else { "" };
-            write!(f, "<td{number}>{}</td>", escape(&cells[column]))?;
+        write!(f, "<tr><td{bounced} title=\"{way}\">{mock}{}</td>", escape(row.went))?;
+        for column in columns {
+            write!(f, "<td{}>{}</td>", class(column), escape(&(column.cell)(row)))?;
         }
         writeln!(f, "</tr>")
     }
@@ -93,15 +103,20 @@ impl Page<'_> {
     }
 }
 
+fn class(column: &Column) -> &'static str {
+    if column.is_number { " class=\"number\"" } else { "" }
+}
+
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
         self.facts(f)?;
-        self.table(f)?;
+        self.tables(f)?;
         writeln!(
             f,
-            "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory. Latency is from \
-                     submission to receipt, with always as many in flight as the depth says; with a bounce, to the end of the copy.</p>"
+            "<p>1 GB is 10<sup>9</sup> bytes. A hollow sign: bytes went through host memory, or may have. Latency is from \
+                     submission to receipt, with always as many in flight as the depth says; with a bounce, to the end of the copy. Prepare, submit and \
+                     complete are medians of one operation in 128: before, in and after what the device does.</p>"
         )?;
         notes(self.0).iter().try_for_each(|note| writeln!(f, "<p>{}</p>", escape(note)))?;
         self.plots(f)?;

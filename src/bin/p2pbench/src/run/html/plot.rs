@@ -51,15 +51,17 @@ pub(super) struct Point {
     pub(super) says: String,
 }
 
-/// What stands at a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What stands at a point. The greatest of a line stands in the legend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Marker {
     /// Nothing: the line passes.
     None,
     /// Every byte went direct.
     Full,
+    /// Some or all bytes may have gone through host memory.
+    Suspect,
     /// Some or all bytes went through host memory.
-    Hollow,
+    Bounced,
 }
 
 impl Plot {
@@ -87,9 +89,12 @@ impl Plot {
             if self.lines[..index].iter().any(|other| other.path == line.path) {
                 continue;
             }
-            let hollow = line.points.iter().any(|point| point.marker == Marker::Hollow);
-            let marker = if hollow { Marker::Hollow } else { Marker::Full };
-            let name = if hollow { format!("{} (BOUNCED)", line.path) } else { line.path.to_owned() };
+            let marker = line.points.iter().map(|point| point.marker).fold(Marker::Full, Marker::max);
+            let name = match marker {
+                Marker::Bounced => format!("{} (BOUNCED)", line.path),
+                Marker::Suspect => format!("{} (SUSPECT)", line.path),
+                _ => line.path.to_owned(),
+            };
             writeln!(f, "<g class=\"{}\">{}</g>", line.path, shape(line.path, marker, (x, 37.0)))?;
             writeln!(f, "<text x=\"{:.1}\" y=\"41\">{name}</text>", x + 10.0)?;
             #[expect(clippy::cast_precision_loss, reason = "letters of a name")]
@@ -141,7 +146,7 @@ impl Plot {
 
 /// One for each path, so that who sees few colours can tell them apart.
 fn shape(path: &str, marker: Marker, (x, y): (f64, f64)) -> String {
-    let class = if marker == Marker::Hollow { "hollow" } else { "full" };
+    let class = if marker >= Marker::Suspect { "hollow" } else { "full" };
     let outline = match path {
         "direct" => "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z",
         "bounce" => "M-5-5H5V5H-5Z",
