@@ -173,7 +173,7 @@ pub struct p2pdma_user_stats {
  Binds a buffer to an open file, and checks here, once, whether data may go between the two. Later
  changes of the file's flags have no effect. Not noticed are those of the storage: a file that is
  emptied and made an xfs real-time file lies on a device whose route nobody looked at; checksums
- that root switches on again are slow.
+ that root, or a rescan of the drive, switches on again are slow.
 
  EBADF: @fd is not open. EINVAL: it is not a regular file or block device, or was opened without
  O_DIRECT or with O_APPEND. EOPNOTSUPP: no direct I/O: the file system is another than ext4 and
