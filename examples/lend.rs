@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [socket, address, length] = &arguments[..] else { return Err("usage: lend SOCKET ADDRESS LENGTH".into()) };
     let address: Address = address.parse()?;
-    let dmabuf = stand_in::export(address, length.parse()?)?;
+    let length = length.parse()?;
+    let dmabuf = stand_in::export(address, length).map_err(|error| {
+        format!("no memory of {address}: {error}; it takes the stand-in for a GPU driver, see tests/guest/lend.rs")
+    })?;
     let listener = UnixListener::bind(socket)?;
     for stream in listener.incoming() {
         if let Err(error) = stream.and_then(|stream| lend(stream, address, dmabuf.as_fd())) {

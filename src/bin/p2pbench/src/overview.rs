@@ -37,6 +37,9 @@ pub(crate) fn overview(machine: &Machine, output: &mut Output, json: bool) -> Re
         Some(_) if machine.kind() == MachineKind::Recorded => Ok(output.text(NOT_MEASURED)?),
         Some(pair) => {
             let format = if json { RunFormat::Json } else { RunFormat::Table };
+            if !json {
+                output.text("\n")?;
+            }
             run::command(machine, &[Workload::plain(short_run(&pair))], format, output)
         }
         None if machine.kind() == MachineKind::Host && topology.providers().next().is_none() => {

@@ -39,6 +39,11 @@ impl Cache {
     /// Takes the bytes out of the cache. What was not yet written is written first: the kernel keeps it else.
     pub(super) fn empty(&self) -> Result<(), Failure> {
         sync(&self.file)?;
+        self.let_go()
+    }
+
+    /// The same of what is on storage already: no device has to write for it.
+    pub(super) fn let_go(&self) -> Result<(), Failure> {
         let [offset, length] = [self.range.0, self.range.1].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let dropped = posix_fadvise(self.file.as_fd(), offset, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         dropped.map_err(|errno| failed(&self.file, "posix_fadvise", errno))

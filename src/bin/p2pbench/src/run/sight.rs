@@ -31,8 +31,9 @@ impl Looks {
     /// A turn begins, with nothing in the cache: what is there already cannot come in.
     pub(super) fn begin(&mut self, queue: &mut Queue, moved: u64) {
         for (pair, cache) in &self.watched {
-            // Of what stays there nothing can be told, and the look says so.
-            let _ = cache.empty();
+            // Of what stays there nothing can be told, and the look says so. Nothing is waited for, which would have the turn
+            // begin with an idle device.
+            let _ = cache.let_go();
             let _ = queue.witness(pair);
         }
         self.before = (queue.counters().read().suspect, moved);

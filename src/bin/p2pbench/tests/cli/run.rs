@@ -143,8 +143,8 @@ fn what_moves_is_shown_on_a_terminal_and_nowhere_else() {
 }
 
 /// A run of hours, and a signal when it is on its way.
-fn interrupted(signal: Signal) -> (Outcome, Duration) {
-    let mut command = command(&format!("{RUN} --json --size 4096G"));
+fn interrupted(signal: Signal, hours: &str) -> (Outcome, Duration) {
+    let mut command = command(&format!("{RUN} --json {hours}"));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("p2pbench");
     until(|| catches(child.id(), signal));
     let before = ticks(child.id());
@@ -180,13 +180,21 @@ fn ticks(pid: u32) -> u64 {
 #[test]
 fn a_run_that_is_stopped_ends_within_a_second_and_shows_what_it_has() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let (outcome, took) = interrupted(signal);
+        let (outcome, took) = interrupted(signal, "--size 4096G");
         assert_eq!((outcome.status, outcome.stderr.lines().count()), (4, 1), "{}", outcome.stderr);
         assert!(took < Duration::from_secs(1), "{took:?}");
         let document = outcome.json();
         assert_eq!(document["interrupted"], true);
         assert!(document["rows"][0]["bytes"].as_u64() > Some(0));
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_in_its_warm_up_has_nothing_to_show_and_says_so() {
+    let (outcome, _) = interrupted(Signal::SIGINT, "--seconds 7200 --warmup 7200");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""));
+    let line = "p2pbench: run: interrupted before anything was measured; nothing flies any more";
+    assert!(outcome.stderr.starts_with(line) && outcome.stderr.lines().count() == 1, "{}", outcome.stderr);
 }
 
 #[test]
