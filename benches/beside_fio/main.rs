@@ -63,10 +63,6 @@ such a lane saves shows as CPU time and hardly as throughput. By function it sta
 
 ";
 
-/// What the emulator does an SSD's I/O by. By threads, its default, a lane waits for it three fifths of the time at 4 KiB, and the
-/// programs are hardly told apart.
-const AIO: &str = "io_uring";
-
 /// Bytes of the SSD that are worked on; filled first, as a hole of the image would cost nothing to read.
 const SPAN: &str = "256M";
 
@@ -108,7 +104,7 @@ fn measure(cells: &[&Cell], rounds: u32, seconds: u32, share: &Path) {
         }
     }
     let status = Command::new(root.join("tests/vm/run"))
-        .args(["--topology", "switch", "--aio", AIO, "--timeout", "7200", "--share"])
+        .args(["--topology", "switch", "--timeout", "7200", "--share"])
         .arg(share)
         .args(["--", "bash", "-c", &script])
         .status()
@@ -136,8 +132,8 @@ fn conditions(rounds: u32, seconds: u32, share: &Path) -> String {
     let (qemu, fio) = (said("qemu-system-x86_64", &["--version"]), said("fio", &["--version"]));
     let accelerator = std::fs::read_to_string(share.join("accelerator")).expect("the guest's accelerator");
     format!(
-        "{}. Guest: Linux {}, {qemu}, {}, SSD by aio={AIO}, {fio}. {rounds} rounds of {seconds} s a lane, interleaved, no warm-up \
-         within a turn; the first round is left out.",
+        "{}. Guest: Linux {}, {qemu}, {}, {fio}. {rounds} rounds of {seconds} s a lane, interleaved, no warm-up within a turn; \
+         the first round is left out.",
         results::provenance(),
         kernel.trim(),
         accelerator.trim()

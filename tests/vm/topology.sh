@@ -85,7 +85,7 @@ place() {
 # What is written to an image is thrown away with the machine, so nothing need reach the host's disk.
 image() {
 	serials+=("$1")
-	qemu -drive "file=$images/$1,if=none,id=$1-image,format=raw,cache=unsafe,aio=$aio"
+	qemu -drive "file=$images/$1,if=none,id=$1-image,format=raw,cache=unsafe"
 }
 
 ssd() {
