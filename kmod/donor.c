@@ -129,6 +129,8 @@ static int donor_choose_bar(struct pci_dev *pdev, int bar)
 		if (from == to || pci_resource_len(pdev, bar))
 			pci_err(pdev, "BAR %d %pR cannot be given: %s\n", bar,
 				&pdev->resource[bar], donor_refusal(pdev, bar));
+	if (best < 0 && from != to)
+		pci_err(pdev, "it has no BAR that can be given; choose another device\n");
 	return best;
 }
 

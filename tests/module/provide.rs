@@ -99,6 +99,13 @@ pub(crate) fn refused_in_words(text: &str, words: &str) {
     assert!(log.iter().any(|line| line.contains(words)), "{text}: {log:?}");
 }
 
+/// Whatever BARs a device has, or none.
+#[test]
+fn a_device_without_a_bar_to_give_is_named_in_the_log() {
+    let _alone = alone();
+    refused_in_words(&variable("P2PDMA_SSD_ADDRESS"), "it has no BAR that can be given; choose another device");
+}
+
 #[test]
 fn a_pool_that_a_driver_made_itself_stays_the_drivers() {
     let _alone = alone();
